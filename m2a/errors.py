@@ -1,0 +1,67 @@
+"""The errors that m2a raises on purpose.
+
+Every message says what happened, what was found, what was expected and, where there is
+something to do, what to do next. The command line prints the message on one line and exits
+with `exit_code`; a program catches `M2AError`.
+"""
+
+from __future__ import annotations
+
+
+class M2AError(Exception):
+    """The base of all errors raised by m2a on purpose.
+
+    Attributes:
+        exit_code: what the command line exits with: 1 failed, 2 misuse.
+    """
+
+    exit_code = 1
+
+
+class UsageError(M2AError):
+    """The caller asked for something that cannot be meant: an unknown name, a bad combination."""
+
+    exit_code = 2
+
+
+class ImageError(M2AError):
+    """A picture cannot be read, is not supported, or cannot be written."""
+
+
+class BundleError(M2AError):
+    """A bundle is missing, incomplete, of another schema, or not what its manifest says."""
+
+
+class CheckpointError(M2AError):
+    """A file is not a checkpoint, or its weights do not fit the network."""
+
+
+class BackendError(M2AError):
+    """The asked-for execution provider cannot be used on this machine."""
+
+
+class MissingDependencyError(M2AError):
+    """An optional dependency is not installed.
+
+    The message names the extra to install.
+    """
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'm2a[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
+
+
+class ContractError(M2AError):
+    """An ONNX graph breaks the contract of the exported graphs."""
+
+
+class ParityError(M2AError):
+    """Two forms of the network disagree by more than the stated tolerance."""
+
+
+class TrainingError(M2AError):
+    """Training cannot start or go on: no photographs, a non-finite loss."""

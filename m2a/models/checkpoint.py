@@ -1,0 +1,201 @@
+"""Checkpoints: writing ours, and reading whatever training code left behind.
+
+Ours are safetensors files whose header carries the configuration. Read are also `.pth`/`.pt`
+files (`torch.load` with `weights_only=True`, so nothing is executed): a state dict, bare or under
+one of the usual keys, with or without a `module.` prefix, with or without a configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from m2a.errors import CheckpointError, MissingDependencyError
+from m2a.models.config import LEVELS, M2AENetConfig
+from m2a.models.network import M2AENet
+
+_STATE_KEYS = ("ema", "params_ema", "state_dict", "model", "params", "net", "network")
+_CONFIG_KEYS = ("config", "model_config")
+_WRAPPERS = ("module.", "_orig_mod.", "net.", "network.")
+_LISTED = 5
+
+
+def save_checkpoint(network: M2AENet, path: Path) -> None:
+    """Writes weights and configuration as safetensors, atomically."""
+    save_file = _safetensors("save_file")
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        save_file(tensors, temporary, {"config": json.dumps(network.config.to_json())})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> M2AENet:
+    """Reads a checkpoint into a network in evaluation mode.
+
+    Args:
+        path: a `.safetensors`, `.pth` or `.pt` file.
+
+    Returns:
+        The network, f32, on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing or not a checkpoint, or its weights do not fit
+            M2AENet; the message lists what did not match.
+    """
+    state, stored = _read(path)
+    state = {_unwrapped(name): tensor for name, tensor in state.items()}
+    try:
+        config = infer_config(state) if stored is None else M2AENetConfig.from_json(stored)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the stored configuration is invalid: {error}") from error
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path} is not an M2AENet checkpoint: no configuration is stored and none can be "
+            f"inferred without {error.args[0]!r}. {_listing('It holds', sorted(state))}"
+        ) from error
+    network = M2AENet(config)
+    _check_fit(path, state, network)
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
+    return network.eval()
+
+
+def infer_config(state: Mapping[str, Tensor]) -> M2AENetConfig:
+    """Recovers the configuration from the shapes of the weights.
+
+    Raises:
+        KeyError: a weight that determines the configuration is missing; its name.
+        ValueError: the shapes belong to no valid configuration.
+    """
+
+    def size(name: str, axis: int) -> int:
+        if name not in state or state[name].ndim <= axis:
+            raise KeyError(name)
+        return state[name].shape[axis]
+
+    def count(prefix: str) -> int:
+        parts = {n[len(prefix) :].split(".")[0] for n in state if n.startswith(prefix)}
+        return len(parts)
+
+    width = size("restorer.stem.weight", 0)
+    motion_width = size("restorer.motion.coefficients.weight", 1)
+    mask_widths = [size("mask_predictor.stem.1.conv.weight", 0)]
+    mask_widths += [size(f"mask_predictor.down.{n}.conv.weight", 0) for n in range(LEVELS - 1)]
+    blocks = [count(f"restorer.encoder.{level}.") for level in range(LEVELS)]
+    mask_blocks = [count(f"mask_predictor.encoder.{level}.") for level in range(LEVELS)]
+    fields = {
+        "width": width,
+        "blocks": blocks,
+        "trajectory_points": size("restorer.motion.mix.weight", 1) // motion_width,
+        "mask_stem_width": size("mask_predictor.stem.0.conv.weight", 0),
+        "mask_widths": mask_widths,
+        "mask_blocks": mask_blocks,
+    }
+    return M2AENetConfig.from_json(fields)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any] | None]:
+    if not path.is_file():
+        found = "a directory" if path.is_dir() else "nothing"
+        raise CheckpointError(f"cannot read the checkpoint {path}: found {found}, expected a file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint that can be read safely "
+            f"(torch.load with weights_only=True: {type(error).__name__}). "
+            "Save the state dict alone, or a safetensors file"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, expected a dictionary of tensors"
+        )
+    stored = next((content[k] for k in _CONFIG_KEYS if isinstance(content.get(k), Mapping)), None)
+    nested = (content[k] for k in _STATE_KEYS if isinstance(content.get(k), Mapping))
+    state = next(nested, content)
+    tensors = {str(n): t for n, t in state.items() if isinstance(t, Tensor)}
+    if not tensors:
+        raise CheckpointError(
+            f"{path} holds no tensors. {_listing('Found the keys', sorted(map(str, content)))}; "
+            f"expected a state dict, bare or under one of {list(_STATE_KEYS)}"
+        )
+    return tensors, stored
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any] | None]:
+    safe_open = _safetensors("safe_open")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        stored = json.loads(metadata["config"]) if "config" in metadata else None
+    except Exception as error:  # safetensors raises its own exception type, without a base
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    return tensors, stored
+
+
+def _safetensors(name: str) -> Any:  # noqa: ANN401 - the package has no types
+    try:
+        import safetensors
+        import safetensors.torch
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "safetensors", extra="export", purpose="Reading or writing a checkpoint"
+        ) from error
+    return getattr(safetensors, name, None) or getattr(safetensors.torch, name)
+
+
+def _unwrapped(name: str) -> str:
+    stripped = True
+    while stripped:
+        stripped = False
+        for prefix in _WRAPPERS:
+            if name.startswith(prefix):
+                name, stripped = name[len(prefix) :], True
+    return name
+
+
+def _check_fit(path: Path, state: Mapping[str, Tensor], network: M2AENet) -> None:
+    expected = {
+        name: tuple(tensor.shape)
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    found = {n: tuple(t.shape) for n, t in state.items() if not n.endswith("num_batches_tracked")}
+    missing = sorted(set(expected) - set(found))
+    surplus = sorted(set(found) - set(expected))
+    wrong = [
+        f"{name} {found[name]}, expected {expected[name]}"
+        for name in sorted(set(expected) & set(found))
+        if expected[name] != found[name]
+    ]
+    infinite = [name for name in found if not bool(torch.isfinite(state[name]).all())]
+    problems = [
+        _listing(title, names)
+        for title, names in (
+            ("missing", missing),
+            ("not in the network", surplus),
+            ("of another shape", wrong),
+            ("not finite", sorted(infinite)),
+        )
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{path} does not fit M2AENet ({network.config.name}): {'; '.join(problems)}"
+        )
+
+
+def _listing(title: str, names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{title} ({len(names)}): {', '.join(names[:_LISTED])}{more}"

@@ -1,0 +1,102 @@
+"""The configuration from which M2AENet is built (DESIGN section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LEVELS = 4
+"""Levels of the restorer: level l has the resolution H/2^l × W/2^l."""
+
+MULTIPLE = 2**5
+"""Images are padded at the right and bottom to a multiple of this: the mask predictor's stride."""
+
+MOTION_LEVEL = 2
+"""The level whose sites carry a trajectory."""
+
+MAX_LINEAR = 32.0
+"""Bound of the linear coefficient a of a trajectory, in full-resolution pixels per axis."""
+
+MAX_QUADRATIC = 16.0
+"""Bound of the quadratic coefficient b of a trajectory, in full-resolution pixels per axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class M2AENetConfig:
+    """Everything that determines the shapes of M2AENet's weights.
+
+    Attributes:
+        width: channels of the restorer at level 0; they double per level. Even, at least 2.
+        blocks: residual blocks of the encoder at levels 0…3, each at least 1. The decoder
+            mirrors levels 2…0.
+        trajectory_points: T, the number of points at which features are sampled along a
+            trajectory, spread evenly over t ∈ [-1, 1]. At least 2.
+        mask_stem_width: channels of the mask predictor at stride 2.
+        mask_widths: channels of the mask predictor at strides 4, 8, 16 and 32.
+        mask_blocks: residual blocks of the mask predictor's encoder at those strides.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    width: int = 16
+    blocks: tuple[int, int, int, int] = (1, 1, 2, 2)
+    trajectory_points: int = 5
+    mask_stem_width: int = 8
+    mask_widths: tuple[int, int, int, int] = (16, 32, 64, 128)
+    mask_blocks: tuple[int, int, int, int] = (0, 1, 1, 2)
+
+    def __post_init__(self) -> None:
+        if self.width < 2 or self.width % 2:
+            raise ValueError(f"width must be even and at least 2, found {self.width}")
+        _check_four("blocks", self.blocks, least=1)
+        _check_four("mask_widths", self.mask_widths, least=1)
+        _check_four("mask_blocks", self.mask_blocks, least=0)
+        if self.trajectory_points < 2:
+            raise ValueError(
+                f"trajectory_points must be at least 2, found {self.trajectory_points}"
+            )
+        if self.mask_stem_width < 1:
+            raise ValueError(f"mask_stem_width must be at least 1, found {self.mask_stem_width}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the restorer at levels 0…3."""
+        return tuple(self.width * 2**level for level in range(LEVELS))
+
+    @property
+    def name(self) -> str:
+        """`small` or `base` where the configuration is one of these, else `custom`."""
+        return next((name for name, preset in PRESETS.items() if preset == self), "custom")
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fields as JSON values."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> M2AENetConfig:
+        """Builds a configuration from `to_json`'s output.
+
+        Raises:
+            ValueError: a field is unknown or out of its range.
+        """
+        unknown = sorted(set(fields) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(
+                f"unknown configuration fields {unknown}; "
+                f"expected some of {sorted(cls.__dataclass_fields__)}"
+            )
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+
+
+def _check_four(name: str, values: tuple[int, ...], *, least: int) -> None:
+    if len(values) != LEVELS or any(value < least for value in values):
+        raise ValueError(f"{name} must be {LEVELS} integers of at least {least}, found {values}")
+
+
+PRESETS = {
+    "small": M2AENetConfig(),
+    "base": M2AENetConfig(width=32, blocks=(2, 2, 4, 4)),
+}
+"""The two sizes of DESIGN section 3."""

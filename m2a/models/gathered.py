@@ -1,0 +1,188 @@
+"""The restorer in its gathered form: the network that the exporter traces and the trainer trains.
+
+It runs on packed lists of active sites and tables of row numbers (DESIGN section 4). A
+convolution is gather → matrix product: the 3×3 neighbours of N sites become one [N, 9·C_in]
+matrix, and the 3×3 kernel a [9·C_in, C_out] one. An absent neighbour is the row N of the
+features, which reads as zeros.
+
+The weights come from `m2a.models.reparameterize`; nothing is initialised here. The form uses
+only what exports to the operators that the contract allows: `index_select` with int32 rows (fancy
+indexing would become GatherND), no boolean logic, no data-dependent shape.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m2a.models.config import LEVELS, MOTION_LEVEL, M2AENetConfig
+from m2a.models.neighbour_gather import gather_neighbours
+from m2a.models.restorer import (
+    NORM_EPSILON,
+    STEM_RADIUS,
+    Restoration,
+    bounded_motion,
+    trajectory_times,
+)
+
+
+class Tables(NamedTuple):
+    """The inputs of `GatheredRestorer`, in the order of the exported graph.
+
+    Attributes:
+        patches: f32 [N_0, 75], the 5×5 RGB neighbourhood of each active pixel, (ky, kx, c).
+        neighbours: l = 0…3, int32 [N_l, 9]: rows of the 3×3 neighbours; absent: N_l.
+        children: l = 0…2, int32 [N_{l+1}, 4]: rows at level l of the 2×2 children; absent: N_l.
+        parents: l = 0…2, int32 [N_l]: 4 · row at level l+1 + quadrant.
+        site_map: int32 [H/4 · W/4]: level-2 pixel → row; absent: N_2.
+        site_xy: int32 [N_2, 2]: level-2 coordinates (x, y).
+        grid_size: int32 [2]: (W/4, H/4).
+    """
+
+    patches: Tensor
+    neighbours: tuple[Tensor, ...]
+    children: tuple[Tensor, ...]
+    parents: tuple[Tensor, ...]
+    site_map: Tensor
+    site_xy: Tensor
+    grid_size: Tensor
+
+
+class Product(nn.Module):
+    """x @ weight + bias, with the weight as [C_in, C_out]. The bias stays an Add of its own."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(c_in, c_out))
+        self.bias = nn.Parameter(torch.empty(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps f32 [N, C_in] to [N, C_out]."""
+        return x @ self.weight + self.bias
+
+
+class GatheredBlock(nn.Module):
+    """`Block` with fused branches: norm without scale → gathered 3×3 → gate → 1×1 → residual."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.conv = Product(9 * channels, 2 * channels)
+        self.project = Product(channels, channels)
+
+    def forward(self, x: Tensor, neighbours: Tensor) -> Tensor:
+        """Maps f32 [N, C] to the same shape, given the int32 [N, 9] rows of the neighbours."""
+        normed = F.layer_norm(x, (self.channels,), None, None, NORM_EPSILON)
+        gated = self.conv(gather_neighbours(with_zero_row(normed), neighbours))
+        left, right = gated.split(self.channels, dim=1)
+        out: Tensor = x + self.project(left * right)
+        return out
+
+
+class GatheredMotionAnalyzer(nn.Module):
+    """`MotionAnalyzer` on packed level-2 sites."""
+
+    def __init__(self, channels: int, *, points: int) -> None:
+        super().__init__()
+        self.channels, self.points = channels, points
+        self.coefficients = Product(channels, 4)
+        self.mix = Product(points * channels, channels)
+
+    def forward(
+        self, x: Tensor, site_map: Tensor, site_xy: Tensor, grid_size: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the guided features [N_2, C] and the motion [N_2, 4]."""
+        motion = bounded_motion(self.coefficients(x), dim=1)
+        offset_x, offset_y = self._offsets(motion)
+        whole_x, whole_y = offset_x.floor(), offset_y.floor()
+        fraction_x, fraction_y = offset_x - whole_x, offset_y - whole_y
+        left = site_xy[:, 0:1] + whole_x.to(torch.int32)
+        top = site_xy[:, 1:2] + whole_y.to(torch.int32)
+        width, height = grid_size[0:1], grid_size[1:2]
+        features = with_zero_row(x)
+        zero = site_xy.new_zeros(1)
+        sampled = x.new_zeros(())
+        for dy in (0, 1):
+            for dx in (0, 1):
+                column, row = left + dx, top + dy
+                # Clamp, then compare: a site that had to be clamped lies outside.
+                inner_column = torch.minimum(torch.maximum(column, zero), width - 1)
+                inner_row = torch.minimum(torch.maximum(row, zero), height - 1)
+                weight_x = fraction_x if dx else 1 - fraction_x
+                weight_y = fraction_y if dy else 1 - fraction_y
+                weight = torch.where(column == inner_column, weight_x, 0.0) * torch.where(
+                    row == inner_row, weight_y, 0.0
+                )
+                pixel = (inner_row * width + inner_column).reshape(-1)
+                corner = features.index_select(0, site_map.index_select(0, pixel))
+                sampled = sampled + corner * weight.reshape(-1, 1)
+        mixed = self.mix(sampled.reshape(-1, self.points * self.channels))
+        return x + mixed, motion
+
+    def _offsets(self, motion: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns d(t) in level-2 sites at the T times: x and y, each [N_2, T]."""
+        times = trajectory_times(self.points).to(motion.device).reshape(1, -1)
+        scale = 1.0 / 2**MOTION_LEVEL
+        offset_x = (motion[:, 0:1] * times + motion[:, 2:3] * (times * times)) * scale
+        offset_y = (motion[:, 1:2] * times + motion[:, 3:4] * (times * times)) * scale
+        return offset_x, offset_y
+
+
+class GatheredRestorer(nn.Module):
+    """The restorer on packed active sites. Its parameters are uninitialised: see `reparameterize`."""
+
+    def __init__(self, config: M2AENetConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        self.stem = Product(3 * (2 * STEM_RADIUS + 1) ** 2, widths[0])
+        self.encoder = nn.ModuleList(
+            nn.ModuleList(GatheredBlock(width) for _ in range(count))
+            for width, count in zip(widths, config.blocks, strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            nn.ModuleList(GatheredBlock(width) for _ in range(count))
+            for width, count in zip(widths[:-1], config.blocks[:-1], strict=True)
+        )
+        self.down = nn.ModuleList(
+            Product(4 * fine, coarse) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.up = nn.ModuleList(
+            Product(coarse, 4 * fine) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.motion = GatheredMotionAnalyzer(widths[MOTION_LEVEL], points=config.trajectory_points)
+        self.head = Product(widths[0], 3)
+        self.widths = widths
+
+    def forward(self, tables: Tables) -> Restoration:
+        """Predicts residual [N_0, 3] and motion [N_2, 4]; every N_l must be at least 1."""
+        x = self.stem(tables.patches)
+        skips = []
+        for level in range(LEVELS):
+            if level:
+                x = self.down[level - 1](gather_rows(with_zero_row(x), tables.children[level - 1]))
+            for block in self.encoder[level]:
+                x = block(x, tables.neighbours[level])
+            skips.append(x)
+        motion = torch.zeros(0)
+        for level in reversed(range(LEVELS - 1)):
+            quadrants = self.up[level](x).reshape(-1, self.widths[level])
+            x = skips[level] + quadrants.index_select(0, tables.parents[level])
+            if level == MOTION_LEVEL:
+                x, motion = self.motion(x, tables.site_map, tables.site_xy, tables.grid_size)
+            for block in self.decoder[level]:
+                x = block(x, tables.neighbours[level])
+        return Restoration(residual=self.head(x), motion=motion)
+
+
+def with_zero_row(x: Tensor) -> Tensor:
+    """Appends the row N of zeros that absent sites read: [N, C] → [N + 1, C]."""
+    return torch.cat([x, x.new_zeros(1, x.shape[1])], dim=0)
+
+
+def gather_rows(rows: Tensor, table: Tensor) -> Tensor:
+    """Gathers [M, C] rows by an int32 [N, K] table into [N, K·C]."""
+    width = table.shape[1] * rows.shape[1]
+    return rows.index_select(0, table.reshape(-1)).reshape(-1, width)

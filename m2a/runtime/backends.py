@@ -1,0 +1,159 @@
+"""Backends: who computes the two graphs, and the promise that it is the one that was asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2a.errors import BackendError, MissingDependencyError, UsageError
+
+Array = NDArray[Any]
+
+
+class Runner(Protocol):
+    """Computes one graph.
+
+    Attributes:
+        backend: the name of the backend that computes it.
+    """
+
+    backend: str
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Computes the outputs.
+
+        Args:
+            feeds: every input of the graph by name, C-contiguous, with the contract's dtypes.
+
+        Returns:
+            Every output by name; the arrays are the caller's.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrtBackend:
+    """An execution provider of ONNX Runtime.
+
+    Attributes:
+        provider: ONNX Runtime's name for it.
+        options: its options. FP32 means FP32: TF32 is off wherever the provider has it.
+        extra: the extra of m2a that installs it.
+    """
+
+    provider: str
+    options: Mapping[str, str]
+    extra: str
+
+
+BACKENDS: Mapping[str, OrtBackend] = {
+    "ort-cpu": OrtBackend(provider="CPUExecutionProvider", options={}, extra="cpu"),
+    "ort-cuda": OrtBackend(
+        provider="CUDAExecutionProvider", options={"use_tf32": "0"}, extra="gpu"
+    ),
+    "ort-tensorrt": OrtBackend(provider="TensorrtExecutionProvider", options={}, extra="gpu"),
+}
+"""Backend name → provider. `ort-cpu` is the default."""
+
+DEFAULT_BACKEND = "ort-cpu"
+
+
+def open_runner(
+    graph: bytes, *, backend: str, allow_fallback: bool = False, optimize: bool = True
+) -> Runner:
+    """Opens a graph on a backend.
+
+    Args:
+        graph: a serialised ONNX model.
+        backend: a key of `BACKENDS`.
+        allow_fallback: use `ort-cpu` where the backend cannot be used; `Runner.backend` says
+            which it was.
+        optimize: False computes node by node as written, on one thread: the slow reference.
+
+    Raises:
+        UsageError: there is no backend of that name.
+        BackendError: the backend cannot be used here, and falling back was not allowed.
+        MissingDependencyError: ONNX Runtime is not installed.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
+    try:
+        return OrtRunner(graph, backend=backend, optimize=optimize)
+    except BackendError:
+        if not allow_fallback or backend == DEFAULT_BACKEND:
+            raise
+        return OrtRunner(graph, backend=DEFAULT_BACKEND, optimize=optimize)
+
+
+class OrtRunner:
+    """A graph in an ONNX Runtime session."""
+
+    def __init__(self, graph: bytes, *, backend: str, optimize: bool) -> None:
+        runtime = import_onnxruntime(extra=BACKENDS[backend].extra)
+        chosen = BACKENDS[backend]
+        available = runtime.get_available_providers()
+        if chosen.provider not in available:
+            raise BackendError(
+                f"the backend {backend!r} needs ONNX Runtime's {chosen.provider}, but this "
+                f"installation has {', '.join(available)}. Install it with: "
+                f"pip install 'm2a[{chosen.extra}]', or use --backend {DEFAULT_BACKEND}"
+            )
+        settings = runtime.SessionOptions()
+        settings.log_severity_level = 4  # what fails is raised; nothing is printed behind our back
+        # Activations differ from photo to photo in size: an arena would keep the largest forever.
+        settings.enable_cpu_mem_arena = False
+        if not optimize:
+            settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            settings.intra_op_num_threads = 1
+        try:
+            self._session = runtime.InferenceSession(
+                graph, settings, providers=[(chosen.provider, dict(chosen.options))]
+            )
+        except Exception as error:  # the runtime's exceptions have no common base
+            raise BackendError(
+                f"ONNX Runtime cannot open the graph with {chosen.provider}: {_one_line(error)}"
+            ) from error
+        opened = self._session.get_providers()[0]
+        if opened != chosen.provider:
+            # ONNX Runtime goes on with the CPU where a provider fails to load its libraries.
+            raise BackendError(
+                f"the backend {backend!r} did not start: ONNX Runtime opened {opened} instead "
+                f"of {chosen.provider}. Check the driver and the CUDA libraries, or use "
+                f"--backend {DEFAULT_BACKEND}"
+            )
+        self._session.disable_fallback()
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.backend = backend
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Runner.run`.
+
+        Raises:
+            BackendError: the computation failed, for want of memory for example.
+        """
+        try:
+            results = self._session.run(self._outputs, dict(feeds))
+        except Exception as error:  # as above
+            raise BackendError(f"{self.backend} failed: {_one_line(error)}") from error
+        return dict(zip(self._outputs, map(np.asarray, results), strict=True))
+
+
+def import_onnxruntime(*, extra: str) -> Any:  # noqa: ANN401 - the package has no types
+    """Imports ONNX Runtime, or says which extra installs it."""
+    try:
+        return importlib.import_module("onnxruntime")
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "onnxruntime" if extra == "cpu" else "onnxruntime-gpu",
+            extra=extra,
+            purpose="Running a bundle",
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,249 @@
+"""Bundles: the exported directory, read and checked (DESIGN section 5).
+
+A bundle is untrusted input: every field of the manifest is validated, no path leaves the
+directory, and a file that does not have the hash of the manifest is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2a.errors import BundleError, UsageError
+
+SCHEMA = 1
+"""Version of the manifest's layout."""
+
+MANIFEST = "manifest.json"
+REFERENCE = "reference.npz"
+PRECISIONS = ("fp32", "fp16", "int8")
+GRAPHS = ("mask", "restore")
+
+ENVIRONMENT_VARIABLE = "M2A_BUNDLE"
+DEFAULT_DIRECTORY = "m2a-bundle"
+PACKAGED = Path(__file__).resolve().parent.parent / "bundled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file of the bundle.
+
+    Attributes:
+        path: relative to the bundle, with forward slashes.
+        sha256: of its content, in hexadecimal.
+    """
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The torch masked dense network's own results, which `verify` compares with.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB.
+        probability: f32 [H, W], the mask predictor's.
+        mask: bool [H, W], the pixels that were restored: not the thresholded probability but a
+            pattern that meets every kind of table entry, whatever the predictor says.
+        residual: f32 [H, W, 3], zero outside the mask.
+        motion: f32 [H'/4, W'/4, 4], (a_x, a_y, b_x, b_y) in pixels, zero at inactive sites; H'
+            and W' are H and W rounded up to multiples of 32.
+    """
+
+    image: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    residual: NDArray[np.float32]
+    motion: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """An opened bundle.
+
+    Attributes:
+        path: the directory.
+        origin: how it was chosen, for people: `--bundle`, `$M2A_BUNDLE`, …
+        manifest: the whole manifest, for what is shown but not interpreted.
+        threshold: a pixel is active where its probability is at least this.
+        dilate: radius in pixels by which the mask is dilated.
+        graphs: precision → graph name → file.
+        reference_file: the file of the `Reference`.
+    """
+
+    path: Path
+    origin: str
+    manifest: Mapping[str, Any]
+    threshold: float
+    dilate: int
+    graphs: Mapping[str, Mapping[str, StoredFile]]
+    reference_file: StoredFile
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions it holds graphs for."""
+        return tuple(self.graphs)
+
+    def graph(self, name: str, *, precision: str) -> bytes:
+        """Returns a serialised ONNX graph.
+
+        Args:
+            name: `mask` or `restore`.
+            precision: `fp32`, `fp16` or `int8`.
+
+        Raises:
+            UsageError: the bundle has no graphs of that precision.
+            BundleError: the file is missing or not the one that was exported.
+        """
+        if precision not in self.graphs:
+            raise UsageError(
+                f"the bundle {self.path} has no {precision} graphs; "
+                f"it has {', '.join(self.graphs)}"
+            )
+        return self._read(self.graphs[precision][name])
+
+    def reference(self) -> Reference:
+        """Returns the reference results.
+
+        Raises:
+            BundleError: the file is missing, damaged or incomplete.
+        """
+        content = self._read(self.reference_file)
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return Reference(**{n: arrays[n] for n in Reference.__dataclass_fields__})
+        except (KeyError, ValueError, OSError) as error:
+            raise BundleError(f"{self.path / REFERENCE} is not a reference: {error}") from error
+
+    def _read(self, file: StoredFile) -> bytes:
+        path = self.path / file.path
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"cannot read {path} of the bundle: {error.strerror}") from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != file.sha256:
+            raise BundleError(
+                f"{path} is not the file that was exported: its SHA-256 is {found[:16]}…, "
+                f"the manifest says {file.sha256[:16]}…. Export again, or copy the bundle again"
+            )
+        return content
+
+
+def find_bundle(given: Path | None, *, working_directory: bool) -> Bundle:
+    """Opens the bundle to use.
+
+    Args:
+        given: the caller's own choice, which wins.
+        working_directory: whether `./m2a-bundle` is considered: the command line does, the
+            library never looks into the working directory.
+
+    Returns:
+        The first of: `given`, `$M2A_BUNDLE`, `./m2a-bundle` if it is there, the packaged one.
+
+    Raises:
+        BundleError: the chosen directory is not a valid bundle.
+    """
+    if given is not None:
+        return open_bundle(given, origin="given")
+    if os.environ.get(ENVIRONMENT_VARIABLE):
+        return open_bundle(
+            Path(os.environ[ENVIRONMENT_VARIABLE]), origin=f"${ENVIRONMENT_VARIABLE}"
+        )
+    local = Path(DEFAULT_DIRECTORY)
+    if working_directory and local.is_dir():
+        return open_bundle(local, origin=f"./{DEFAULT_DIRECTORY}")
+    return open_bundle(PACKAGED, origin="packaged with m2a")
+
+
+def open_bundle(path: Path, *, origin: str = "given") -> Bundle:
+    """Reads and validates a manifest. Files are read, and checked, when they are needed.
+
+    Raises:
+        BundleError: there is no manifest, or it is not one that this version reads.
+    """
+    file = path / MANIFEST
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"{path} is not a bundle: cannot read its {MANIFEST} ({error.strerror}). "
+            "`m2a export --ckpt model.pth` writes one"
+        ) from error
+    except ValueError as error:
+        raise BundleError(f"{file} is not JSON: {error}") from error
+    return _parse(path, origin, _Fields(file, content))
+
+
+def _parse(path: Path, origin: str, manifest: _Fields) -> Bundle:
+    schema = manifest.get("schema", int)
+    if schema != SCHEMA:
+        raise BundleError(
+            f"{path / MANIFEST} has schema {schema}, this version of m2a reads {SCHEMA}: "
+            "export again with this version"
+        )
+    graphs = manifest.section("graphs")
+    precisions = [precision for precision in PRECISIONS if precision in graphs.content]
+    if "fp32" not in precisions:
+        raise BundleError(f"{path / MANIFEST} names no fp32 graphs")
+    threshold = float(manifest.get("threshold", float, int))
+    dilate = manifest.get("dilate", int)
+    if not 0 < threshold < 1 or dilate < 0:
+        raise BundleError(
+            f"{path / MANIFEST}: threshold {threshold} must lie between 0 and 1, "
+            f"dilate {dilate} must not be negative"
+        )
+    return Bundle(
+        path=path,
+        origin=origin,
+        manifest=manifest.content,
+        threshold=threshold,
+        dilate=dilate,
+        graphs={
+            precision: {name: graphs.section(precision).section(name).file() for name in GRAPHS}
+            for precision in precisions
+        },
+        reference_file=manifest.section("reference").file(),
+    )
+
+
+class _Fields:
+    """A JSON object of the manifest, whose fields are checked as they are read."""
+
+    def __init__(self, source: Path, content: object, *, name: str = "") -> None:
+        if not isinstance(content, dict):
+            raise BundleError(f"{source}: {name or 'the manifest'} is not a JSON object")
+        self.content: dict[str, Any] = content
+        self._source, self._name = source, name
+
+    def get(self, key: str, *types: type) -> Any:  # noqa: ANN401 - one of `types`
+        value = self.content.get(key)
+        if not isinstance(value, types) or isinstance(value, bool):
+            expected = " or ".join(kind.__name__ for kind in types)
+            found = "nothing" if key not in self.content else repr(value)[:60]
+            raise BundleError(
+                f"{self._source}: {self._name}{key} must be {expected}, found {found}"
+            )
+        return value
+
+    def section(self, key: str) -> _Fields:
+        return _Fields(self._source, self.get(key, dict), name=f"{self._name}{key}.")
+
+    def file(self) -> StoredFile:
+        stored = StoredFile(path=self.get("path", str), sha256=self.get("sha256", str))
+        path = PurePosixPath(stored.path)
+        if path.is_absolute() or ".." in path.parts or "\\" in stored.path or ":" in stored.path:
+            raise BundleError(
+                f"{self._source}: {self._name}path {stored.path!r} leaves the bundle"
+            )
+        return stored

@@ -1,0 +1,97 @@
+"""Writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from m2a.errors import UsageError
+
+__all__ = ["atomic_write", "check_target"]
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place where a file must not or cannot be written, before any work is done.
+
+    Args:
+        path: the file to be written.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        UsageError: the file exists and `overwrite` is false, `path` is a folder, or its folder
+            does not exist.
+        OSError: the file system cannot answer, for instance because the name is too long.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: found a folder, expected the name of the file to write")
+    if path.exists() and not overwrite:
+        raise _exists(path)
+    folder = _target(path).parent
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise UsageError(
+            f"{path}: cannot be written: expected the folder {folder}, found {found} there; "
+            "create the folder first"
+        )
+
+
+def atomic_write(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the whole new one.
+
+    The bytes go to a temporary file in the same folder, are synchronised to the disk and then
+    moved into place in one step. On any failure the temporary file is removed and an existing
+    file is left as it was. A symbolic link is followed: the file it points at is replaced. The
+    new file's mode follows the umask.
+
+    Args:
+        path: the file to write; its folder must exist.
+        data: the whole content.
+        overwrite: whether an existing file may be replaced. If not, a file that another program
+            creates while this one is writing is not replaced either.
+
+    Raises:
+        UsageError: as `check_target`.
+        OSError: the disk is full, the folder may not be written to, …
+    """
+    check_target(path, overwrite=overwrite)
+    target = _target(path)
+    # Named apart from the target, whose name may already be as long as the file system allows.
+    temporary = target.with_name(f".m2a-{secrets.token_hex(8)}.tmp")
+    try:
+        # "x" and not `tempfile`: a plain open obeys the umask, `mkstemp` always gives 0600.
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if overwrite:
+            temporary.replace(target)
+        else:
+            _place_new(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _place_new(temporary: Path, target: Path) -> None:
+    """Move `temporary` to `target` unless something is there by now."""
+    try:
+        # Unlike a rename, a hard link fails where the name is taken.
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        raise _exists(target) from None
+    except OSError:
+        # A file system without hard links (FAT, some network mounts): the best it can do.
+        if target.exists():
+            raise _exists(target) from None
+        temporary.replace(target)
+
+
+def _target(path: Path) -> Path:
+    return path.resolve() if path.is_symlink() else path
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(
+        f"{path}: found an existing file, expected a new name; "
+        "give --overwrite (overwrite=True) to replace it"
+    )

@@ -1,0 +1,196 @@
+"""A pool of synthetic samples on disk: rendered once, in parallel, resumable, reused in training.
+
+Rendering a sample costs as much as training on it, so samples are rendered into shards by
+separate processes while training already runs on the first ones. A shard depends on the seed,
+its number, the photographs and the settings only; a run that was killed renders what is missing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2a.errors import TrainingError
+from m2a.training.synthesis import SynthesisConfig, load_photographs, synthesise
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+SHARD_SAMPLES = 64
+
+MASKED = 1
+"""Label bit: the annotated mask."""
+
+VISIBLE = 2
+"""Label bit: the blur changes what is seen here."""
+
+SHAKEN = 4
+"""Label bit, of a whole sample: the camera moved."""
+
+_CHANNELS = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crops:
+    """A stack of samples.
+
+    Attributes:
+        blurred: uint8 [B, S, S, 3], sRGB.
+        sharp: uint8 [B, S, S, 3], the scene at mid-exposure.
+        label: uint8 [B, S, S], bits `MASKED`, `VISIBLE` and `SHAKEN`.
+    """
+
+    blurred: NDArray[np.uint8]
+    sharp: NDArray[np.uint8]
+    label: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolConfig:
+    """What a pool is rendered from.
+
+    Attributes:
+        photographs: the folder of sharp photographs.
+        held_out: file names without suffix that are left out.
+        folder: where the shards lie.
+        samples: how many samples to render, rounded up to whole shards.
+        crop: side of a sample in pixels.
+        seed: shard i is drawn from the seed sequence (seed, i).
+    """
+
+    photographs: Path
+    held_out: tuple[str, ...]
+    folder: Path
+    samples: int
+    crop: int
+    seed: int
+
+    @property
+    def shards(self) -> int:
+        """The number of shards."""
+        return -(-self.samples // SHARD_SAMPLES)
+
+    def shard(self, number: int) -> Path:
+        """The file of a shard."""
+        return self.folder / f"shard-{number:05d}.npy"
+
+
+@contextmanager
+def rendering(config: PoolConfig, *, workers: int) -> Iterator[SamplePool]:
+    """Renders the missing shards in `workers` background processes; yields the growing pool.
+
+    Raises:
+        TrainingError: the folder of photographs has no picture left to train on.
+    """
+    config.folder.mkdir(parents=True, exist_ok=True)
+    load_training_photographs(config)  # fail here, with a message, and not in a worker
+    context = multiprocessing.get_context("spawn")
+    processes: list[BaseProcess] = [
+        context.Process(target=_render_shards, args=(config, worker, workers), daemon=True)
+        for worker in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        yield SamplePool(config, processes)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def load_training_photographs(config: PoolConfig) -> list[NDArray[np.uint8]]:
+    """Decodes the photographs of a pool, without the held-out ones."""
+    return load_photographs(config.photographs, exclude=config.held_out)
+
+
+def _render_shards(config: PoolConfig, worker: int, workers: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    missing = [n for n in range(worker, config.shards, workers) if not config.shard(n).exists()]
+    if not missing:
+        return
+    photographs = load_training_photographs(config)
+    for number in missing:
+        rng = np.random.default_rng((config.seed, number))
+        shard = render_shard(photographs, rng, SynthesisConfig(size=config.crop))
+        temporary = config.shard(number).with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            np.save(file, shard)
+        temporary.replace(config.shard(number))
+
+
+def render_shard(
+    photographs: list[NDArray[np.uint8]], rng: np.random.Generator, config: SynthesisConfig
+) -> NDArray[np.uint8]:
+    """Renders one shard: uint8 [64, S, S, 7], blurred, sharp and label along the last axis."""
+    shards = []
+    for _ in range(SHARD_SAMPLES):
+        sample = synthesise(photographs, rng, config)
+        label = sample.mask * MASKED + sample.visible * VISIBLE
+        if sample.kind == "shake":
+            label = label + SHAKEN
+        shards.append(
+            np.concatenate([sample.blurred, sample.sharp, label[..., None].astype(np.uint8)], 2)
+        )
+    return np.stack(shards)
+
+
+class SamplePool:
+    """The samples rendered so far, held in memory."""
+
+    def __init__(self, config: PoolConfig, processes: list[BaseProcess]) -> None:
+        self._config = config
+        self._processes = processes
+        self._shards: dict[int, NDArray[np.uint8]] = {}
+
+    def __len__(self) -> int:
+        return len(self._shards) * SHARD_SAMPLES
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is loaded."""
+        return len(self._shards) == self._config.shards
+
+    def refresh(self) -> int:
+        """Loads shards that were finished since the last call; returns the number of samples.
+
+        Raises:
+            TrainingError: a rendering process died.
+        """
+        for number in range(self._config.shards):
+            path = self._config.shard(number)
+            if number in self._shards or not path.exists():
+                continue
+            shard = np.load(path)
+            expected = (SHARD_SAMPLES, self._config.crop, self._config.crop, _CHANNELS)
+            if shard.shape != expected or shard.dtype != np.uint8:
+                raise TrainingError(
+                    f"{path} holds {shard.dtype}{shard.shape}, expected uint8{expected}: "
+                    "it was rendered with other settings; use another run folder"
+                )
+            self._shards[number] = shard
+        if any(process.exitcode not in (None, 0) for process in self._processes):
+            raise TrainingError("a process that renders samples died; its error stands above")
+        return len(self)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Crops:
+        """Draws samples with replacement, each with a random flip and transposition."""
+        numbers = sorted(self._shards)
+        crops = []
+        for pick in rng.integers(len(self), size=count):
+            crop = self._shards[numbers[pick // SHARD_SAMPLES]][pick % SHARD_SAMPLES]
+            flip_y, flip_x, transpose = rng.integers(2, size=3)
+            crop = crop[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+            crops.append(crop.transpose(1, 0, 2) if transpose else crop)
+        stack = np.stack(crops)
+        return Crops(blurred=stack[..., :3], sharp=stack[..., 3:6], label=stack[..., 6])

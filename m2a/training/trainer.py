@@ -1,0 +1,311 @@
+"""The trainer: mask predictor and restorer together, resumable, on the CPU or one GPU.
+
+Each step trains the mask predictor on a batch of crops and the restorer, in its gathered form,
+on the active pixels of as many of them as fit the budget. Half the crops are restored under their
+true mask, dilated at random, the others under the predicted one, so that the restorer meets at
+training what it meets at inference: sharp pixels in the mask, and blurred ones missing from it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from m2a.errors import TrainingError
+from m2a.models.checkpoint import save_checkpoint
+from m2a.models.gathered import GatheredRestorer
+from m2a.models.network import M2AENet
+from m2a.models.reparameterize import reparameterize
+from m2a.runtime.sites import dilate
+from m2a.training.batches import image_batch, mask_targets, restoration_batch
+from m2a.training.config import TrainingConfig
+from m2a.training.losses import mask_loss, reconstruction_loss
+from m2a.training.pool import MASKED, SHARD_SAMPLES, Crops, PoolConfig, SamplePool, rendering
+
+POOL_REFRESH_STEPS = 50
+LOG_STEPS = 50
+MAX_TRAINING_DILATION = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Means over the steps since the last report.
+
+    Attributes:
+        step: steps done.
+        samples: rendered samples at hand.
+        mask_loss: of the mask predictor.
+        mask_iou: of the prediction at 0.5 with the visible blur, over labelled pixels.
+        reconstruction_loss: of the restorer.
+        psnr_gain: dB, inside the restored pixels of the training crops.
+        seconds_per_step: wall time.
+    """
+
+    step: int
+    samples: int
+    mask_loss: float
+    mask_iou: float
+    reconstruction_loss: float
+    psnr_gain: float
+    seconds_per_step: float
+
+
+def train(
+    config: TrainingConfig,
+    *,
+    photographs: Path,
+    run: Path,
+    render_workers: int = 1,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Path:
+    """Trains from a folder of sharp photographs, or goes on where the run stopped.
+
+    Args:
+        config: the recipe.
+        photographs: folder of sharp photographs.
+        run: folder of the run: `samples/`, `state.pt`, `log.jsonl`, `model.safetensors`.
+        render_workers: processes that render samples beside the training.
+        report: called every 50 steps.
+
+    Returns:
+        The path of the trained checkpoint: the moving average of the weights.
+
+    Raises:
+        TrainingError: there are no photographs, the run belongs to another recipe, or a loss is
+            not finite.
+    """
+    pool_config = PoolConfig(
+        photographs=photographs,
+        held_out=config.held_out,
+        folder=run / "samples",
+        samples=config.samples,
+        crop=config.crop,
+        seed=config.seed,
+    )
+    with rendering(pool_config, workers=render_workers) as pool:
+        while pool.refresh() < SHARD_SAMPLES:
+            time.sleep(0.5)
+        trainer = Trainer(config, pool)
+        trainer.resume(run)
+        for progress in trainer.steps(run):
+            report(progress)
+    return trainer.save(run)
+
+
+class Trainer:
+    """The state of a run, one step at a time."""
+
+    def __init__(self, config: TrainingConfig, pool: SamplePool) -> None:
+        torch.manual_seed(config.seed)
+        torch.set_float32_matmul_precision(config.matmul_precision)
+        self._config, self._pool = config, pool
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = M2AENet(config.network).to(self._device).train()
+        self._average = copy.deepcopy(self._network).eval()
+        self._gathered = GatheredRestorer(config.network).to(self._device)
+        self._optimizer = torch.optim.AdamW(
+            [
+                *_groups(self._network.restorer, config.learning_rate, config.weight_decay),
+                *_groups(
+                    self._network.mask_predictor, config.mask_learning_rate, config.weight_decay
+                ),
+            ],
+            betas=(0.9, 0.99),
+        )
+        self._step = 0
+
+    def steps(self, run: Path) -> Iterator[Progress]:
+        """Runs the remaining steps; yields the progress every 50, and saves checkpoints."""
+        totals, since, began = np.zeros(6), self._step, time.perf_counter()
+        while self._step < self._config.steps:
+            if not self._pool.complete and self._step % POOL_REFRESH_STEPS == 0:
+                self._pool.refresh()
+            totals += self._train_step()
+            self._step += 1
+            if self._step % self._config.checkpoint_every == 0:
+                self.save(run)
+            if self._step % LOG_STEPS == 0 or self._step == self._config.steps:
+                progress = self._progress(totals, since, time.perf_counter() - began)
+                with (run / "log.jsonl").open("a", encoding="utf-8") as log:
+                    log.write(json.dumps(vars(progress)) + "\n")
+                yield progress
+                totals, since, began = np.zeros(6), self._step, time.perf_counter()
+
+    def _progress(self, totals: NDArray[np.float64], since: int, seconds: float) -> Progress:
+        mask, overlap, union, reconstruction, before, after = totals.tolist()
+        count = self._step - since
+        return Progress(
+            step=self._step,
+            samples=len(self._pool),
+            mask_loss=mask / count,
+            mask_iou=overlap / max(union, 1.0),
+            reconstruction_loss=reconstruction / count,
+            psnr_gain=10 * math.log10(max(before, 1e-12) / max(after, 1e-12)),
+            seconds_per_step=seconds / count,
+        )
+
+    def _train_step(self) -> NDArray[np.float64]:
+        # The step number seeds the batch, so that a resumed run draws what an unkilled one would.
+        rng = np.random.default_rng((self._config.seed, 1, self._step))
+        crops = self._pool.draw(rng, self._config.batch)
+        self._set_learning_rate()
+        self._optimizer.zero_grad(set_to_none=True)
+
+        target, weight = (t.to(self._device) for t in mask_targets(crops.label))
+        logits = self._network.mask_predictor(image_batch(crops.blurred).to(self._device))
+        mask = mask_loss(logits, target, weight)
+        mask.backward()
+        predicted = logits.detach() > 0
+        overlap = (predicted * target * weight).sum()
+        union = ((predicted + target).clamp_max(1) * weight).sum()
+
+        reconstruction, before, after = self._restoration_step(
+            rng, crops, predicted[:, 0].cpu().numpy()
+        )
+        if not math.isfinite(mask.item() + reconstruction):
+            raise TrainingError(
+                f"step {self._step}: the loss is not finite (mask {mask.item()}, reconstruction "
+                f"{reconstruction}); the last checkpoint is intact: lower the learning rates"
+            )
+        for part in (self._network.mask_predictor, self._network.restorer):
+            nn.utils.clip_grad_norm_(part.parameters(), self._config.clip_norm)
+        self._optimizer.step()
+        self._update_average()
+        return np.array(
+            [mask.item(), overlap.item(), union.item(), reconstruction, before, after]
+        )
+
+    def _restoration_step(
+        self, rng: np.random.Generator, crops: Crops, predicted: NDArray[np.bool_]
+    ) -> tuple[float, float, float]:
+        masks = restoration_masks(rng, crops, predicted, budget=self._config.active_pixels)
+        batch = restoration_batch(crops, masks)
+        if batch is None:
+            return 0.0, 0.0, 0.0
+        tables = _to(batch.tables, self._device)
+        blurred, sharp = batch.blurred.to(self._device), batch.sharp.to(self._device)
+        weights = reparameterize(self._network.restorer)
+        residual = functional_call(self._gathered, weights, (tables,)).residual
+        loss = reconstruction_loss(blurred + residual, sharp)
+        loss.backward()
+        with torch.no_grad():
+            before = (blurred - sharp).square().mean().item()
+            after = ((blurred + residual).clamp(0, 1) - sharp).square().mean().item()
+        return loss.item(), before, after
+
+    def _set_learning_rate(self) -> None:
+        config = self._config
+        progress = self._step / config.steps
+        decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+        factor = decay * min(1.0, (self._step + 1) / max(config.warmup, 1))
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A young average follows quickly, so that it forgets the random start.
+        decay = min(self._config.ema_decay, (1 + self._step) / (10 + self._step))
+        pairs = zip(self._average.parameters(), self._network.parameters(), strict=True)
+        for average, current in pairs:
+            average.lerp_(current, 1 - decay)
+        buffers = zip(self._average.buffers(), self._network.buffers(), strict=True)
+        for average, current in buffers:
+            average.copy_(current)
+
+    def save(self, run: Path) -> Path:
+        """Writes `state.pt`, to resume from, and `model.safetensors`; returns the latter's path."""
+        temporary = run / ".state.tmp"
+        torch.save(
+            {
+                "recipe": json.dumps(self._config.to_json()),
+                "step": self._step,
+                "network": self._network.state_dict(),
+                "average": self._average.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+            },
+            temporary,
+        )
+        temporary.replace(run / "state.pt")
+        save_checkpoint(self._average, run / "model.safetensors")
+        return run / "model.safetensors"
+
+    def resume(self, run: Path) -> None:
+        """Goes on from `state.pt` where there is one.
+
+        Raises:
+            TrainingError: the state belongs to another recipe. Only `steps` may differ.
+        """
+        path = run / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self._device, weights_only=True)
+        stored, asked = json.loads(state["recipe"]), self._config.to_json()
+        changed = sorted(k for k in asked if k != "steps" and stored.get(k) != asked[k])
+        if changed:
+            raise TrainingError(
+                f"{path} was trained with other values of {changed}; "
+                "give another run folder, or the recipe that began it"
+            )
+        self._step = state["step"]
+        self._network.load_state_dict(state["network"])
+        self._average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+def restoration_masks(
+    rng: np.random.Generator, crops: Crops, predicted: NDArray[np.bool_], *, budget: int
+) -> NDArray[np.bool_]:
+    """Chooses the pixels to restore: per crop the true mask, dilated at random, or the predicted.
+
+    Args:
+        rng: chooses.
+        crops: B samples.
+        predicted: bool [B, S, S].
+        budget: pixels, about; a crop that would exceed it is restored in a random window only.
+
+    Returns:
+        bool [B, S, S]; crops beyond the budget are empty.
+    """
+    masks = np.zeros(predicted.shape, bool)
+    left = budget
+    for number, label in enumerate(crops.label):
+        if left <= 0:
+            break
+        source = label & MASKED > 0 if rng.random() < 0.5 else predicted[number]
+        mask = dilate(source, int(rng.integers(MAX_TRAINING_DILATION + 1)))
+        side = mask.shape[0]
+        if mask.sum() > budget // 4:
+            window = np.zeros_like(mask)
+            top, first = rng.integers(side // 2 + 1, size=2)
+            window[top : top + side // 2, first : first + side // 2] = True
+            mask = mask & window
+        masks[number] = mask
+        left -= int(mask.sum())
+    return masks
+
+
+def _groups(part: nn.Module, rate: float, decay: float) -> list[dict[str, object]]:
+    matrices = [p for p in part.parameters() if p.ndim > 1]
+    vectors = [p for p in part.parameters() if p.ndim <= 1]
+    return [
+        {"params": matrices, "lr": rate, "peak": rate, "weight_decay": decay},
+        {"params": vectors, "lr": rate, "peak": rate, "weight_decay": 0.0},
+    ]
+
+
+def _to(tables: object, device: torch.device) -> object:
+    if isinstance(tables, Tensor):
+        return tables.to(device)
+    moved = [_to(table, device) for table in tables]  # type: ignore[attr-defined]
+    return type(tables)(*moved) if hasattr(tables, "_fields") else tuple(moved)
