@@ -13,15 +13,15 @@ from m2a._version import __version__
 from m2a.errors import M2AError
 
 if TYPE_CHECKING:
-    from m2a.export import export
+    from m2a.export import export_bundle
     from m2a.runtime import Deblurrer, Result, load
 
-__all__ = ["Deblurrer", "M2AError", "Result", "__version__", "export", "load"]
+__all__ = ["Deblurrer", "M2AError", "Result", "__version__", "export_bundle", "load"]
 
 _HOMES = {
     "Deblurrer": "m2a.runtime",
     "Result": "m2a.runtime",
-    "export": "m2a.export",
+    "export_bundle": "m2a.export",
     "load": "m2a.runtime",
 }
 

@@ -12,6 +12,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import onnx
 import onnxsim
@@ -94,7 +95,7 @@ def _trace(module: nn.Module, graph: str, sizes: dict[str, int]) -> onnx.ModelPr
         }
         for port in contract.inputs
     }
-    shapes: object = tuple(dynamic.values())
+    shapes: tuple[Any, ...] = tuple(dynamic.values())
     if isinstance(module, DeployedRestore):
         shapes = (shapes,)  # the inputs are one variadic argument
     with _quietly():
@@ -110,7 +111,8 @@ def _trace(module: nn.Module, graph: str, sizes: dict[str, int]) -> onnx.ModelPr
         )
         if program is None:
             raise ContractError(f"the exporter returned no program for the graph {graph!r}")
-        model, ok = onnxsim.simplify(program.model_proto)
+        simplified: tuple[onnx.ModelProto, bool] = onnxsim.simplify(program.model_proto)
+    model, ok = simplified
     if not ok:
         raise ContractError(f"onnxsim could not verify its simplification of the graph {graph!r}")
     gather_with_int32(model)

@@ -120,7 +120,7 @@ CONTRACTS = {
 }
 """Graph name → its contract."""
 
-_DTYPES = {TensorProto.FLOAT: "float32", TensorProto.INT32: "int32"}
+_DTYPES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.INT32: "int32"}
 
 
 def check_contract(model: onnx.ModelProto, graph: str) -> None:

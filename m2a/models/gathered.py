@@ -12,6 +12,7 @@ indexing would become GatherND), no boolean logic, no data-dependent shape.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from m2a.models.neighbour_gather import gather_neighbours
 from m2a.models.restorer import (
     NORM_EPSILON,
     STEM_RADIUS,
+    Blocks,
     Restoration,
     bounded_motion,
     trajectory_times,
@@ -132,25 +134,25 @@ class GatheredMotionAnalyzer(nn.Module):
 
 
 class GatheredRestorer(nn.Module):
-    """The restorer on packed active sites. Its parameters are uninitialised: see `reparameterize`."""
+    """The restorer on packed active sites; its parameters come from `reparameterize`."""
 
     def __init__(self, config: M2AENetConfig) -> None:
         super().__init__()
         widths = config.widths
         self.stem = Product(3 * (2 * STEM_RADIUS + 1) ** 2, widths[0])
         self.encoder = nn.ModuleList(
-            nn.ModuleList(GatheredBlock(width) for _ in range(count))
+            Blocks(GatheredBlock(width) for _ in range(count))
             for width, count in zip(widths, config.blocks, strict=True)
         )
         self.decoder = nn.ModuleList(
-            nn.ModuleList(GatheredBlock(width) for _ in range(count))
+            Blocks(GatheredBlock(width) for _ in range(count))
             for width, count in zip(widths[:-1], config.blocks[:-1], strict=True)
         )
         self.down = nn.ModuleList(
-            Product(4 * fine, coarse) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            Product(4 * fine, coarse) for fine, coarse in itertools.pairwise(widths)
         )
         self.up = nn.ModuleList(
-            Product(coarse, 4 * fine) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            Product(coarse, 4 * fine) for fine, coarse in itertools.pairwise(widths)
         )
         self.motion = GatheredMotionAnalyzer(widths[MOTION_LEVEL], points=config.trajectory_points)
         self.head = Product(widths[0], 3)
@@ -163,8 +165,7 @@ class GatheredRestorer(nn.Module):
         for level in range(LEVELS):
             if level:
                 x = self.down[level - 1](gather_rows(with_zero_row(x), tables.children[level - 1]))
-            for block in self.encoder[level]:
-                x = block(x, tables.neighbours[level])
+            x = self.encoder[level](x, tables.neighbours[level])
             skips.append(x)
         motion = torch.zeros(0)
         for level in reversed(range(LEVELS - 1)):
@@ -172,8 +173,7 @@ class GatheredRestorer(nn.Module):
             x = skips[level] + quadrants.index_select(0, tables.parents[level])
             if level == MOTION_LEVEL:
                 x, motion = self.motion(x, tables.site_map, tables.site_xy, tables.grid_size)
-            for block in self.decoder[level]:
-                x = block(x, tables.neighbours[level])
+            x = self.decoder[level](x, tables.neighbours[level])
         return Restoration(residual=self.head(x), motion=motion)
 
 

@@ -8,6 +8,8 @@ convolution followed by a pixel shuffle: unlike interpolation it needs no size a
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -52,12 +54,11 @@ class MaskPredictor(nn.Module):
             for width, count in zip(widths, blocks, strict=True)
         )
         self.down = nn.ModuleList(
-            ConvNormReLU(fine, coarse, stride=2)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            ConvNormReLU(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(widths)
         )
         self.up = nn.ModuleList(
             nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2))
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            for fine, coarse in itertools.pairwise(widths)
         )
         self.decoder = nn.ModuleList(ConvNormReLU(width, width) for width in widths[:-1])
         self.head = nn.Sequential(nn.Conv2d(widths[0], 16, 1), nn.PixelShuffle(4))

@@ -54,7 +54,7 @@ def gather_neighbours(rows: Tensor, table: Tensor) -> Tensor:
     """
     width = table.shape[1] * rows.shape[1]
     if torch.is_grad_enabled() and rows.requires_grad:
-        gathered: Tensor = _GatherNeighbours.apply(rows, table)
+        gathered: Tensor = _GatherNeighbours.apply(rows, table)  # type: ignore[no-untyped-call]
     else:
         gathered = rows.index_select(0, table.reshape(-1))
     return gathered.reshape(-1, width)

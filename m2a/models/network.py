@@ -86,7 +86,9 @@ def reflect_pad(image: Tensor) -> PaddedImage:
         The `PaddedImage`.
     """
     rows, columns = (
-        reflect_index(size, before=STEM_RADIUS, total=-(-size // MULTIPLE) * MULTIPLE).to(image.device)
+        reflect_index(size, before=STEM_RADIUS, total=-(-size // MULTIPLE) * MULTIPLE).to(
+            image.device
+        )
         for size in image.shape[2:]
     )
     surroundings = image.index_select(2, rows).index_select(3, columns)

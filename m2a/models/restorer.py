@@ -7,6 +7,7 @@ densely. `m2a.models.gathered` computes the same numbers at the active sites alo
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -88,6 +89,16 @@ class Block(nn.Module):
         return out
 
 
+class Blocks(nn.ModuleList):
+    """The blocks of one level, one after the other."""
+
+    def forward(self, x: Tensor, sites: Tensor) -> Tensor:
+        """Runs the blocks; `sites` is what they take beside the features: mask or neighbours."""
+        for block in self:
+            x = block(x, sites)
+        return x
+
+
 class MotionAnalyzer(nn.Module):
     """The intra-frame motion analyzer: predicts a trajectory per site and gathers along it."""
 
@@ -98,8 +109,8 @@ class MotionAnalyzer(nn.Module):
         self.points = points
         with torch.no_grad():
             # Displacements start within a fraction of a pixel, where tanh has its full slope.
-            self.coefficients.weight.mul_(0.1)
-            self.coefficients.bias.zero_()
+            for parameter in self.coefficients.parameters():
+                parameter.mul_(0.1)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Guides the features along the predicted trajectories.
@@ -133,7 +144,8 @@ def bounded_motion(raw: Tensor, *, dim: int) -> Tensor:
 def displacement(motion: Tensor, t: float, *, dim: int) -> Tensor:
     """Returns d(t) = a·t + b·t² in level-2 sites, (x, y) along `dim`."""
     linear, quadratic = motion.chunk(2, dim=dim)
-    return (linear * t + quadratic * (t * t)) * (1.0 / 2**MOTION_LEVEL)
+    offset: Tensor = (linear * t + quadratic * (t * t)) * (1.0 / 2**MOTION_LEVEL)
+    return offset
 
 
 def sample_displaced(x: Tensor, offset: Tensor) -> Tensor:
@@ -177,26 +189,24 @@ class Restorer(nn.Module):
         widths = config.widths
         self.stem = nn.Conv2d(3, widths[0], 2 * STEM_RADIUS + 1)
         self.encoder = nn.ModuleList(
-            nn.ModuleList(Block(width) for _ in range(count))
+            Blocks(Block(width) for _ in range(count))
             for width, count in zip(widths, config.blocks, strict=True)
         )
         self.decoder = nn.ModuleList(
-            nn.ModuleList(Block(width) for _ in range(count))
+            Blocks(Block(width) for _ in range(count))
             for width, count in zip(widths[:-1], config.blocks[:-1], strict=True)
         )
         self.down = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 2, stride=2)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in itertools.pairwise(widths)
         )
         self.up = nn.ModuleList(
-            nn.Conv2d(coarse, 4 * fine, 1)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in itertools.pairwise(widths)
         )
         self.motion = MotionAnalyzer(widths[MOTION_LEVEL], points=config.trajectory_points)
         self.head = nn.Conv2d(widths[0], 3, 1)
         with torch.no_grad():
-            self.head.weight.mul_(0.1)  # training starts near the identity
-            self.head.bias.zero_()
+            for parameter in self.head.parameters():
+                parameter.mul_(0.1)  # training starts near the identity
 
     def forward(self, surroundings: Tensor, mask: Tensor) -> Restoration:
         """Predicts the residual and the motion.
@@ -215,16 +225,14 @@ class Restorer(nn.Module):
         for level in range(LEVELS):
             if level:
                 x = self.down[level - 1](x) * masks[level]
-            for block in self.encoder[level]:
-                x = block(x, masks[level])
+            x = self.encoder[level](x, masks[level])
             skips.append(x)
         motion = torch.zeros(0)
         for level in reversed(range(LEVELS - 1)):
             x = skips[level] + masks[level] * F.pixel_shuffle(self.up[level](x), 2)
             if level == MOTION_LEVEL:
                 x, motion = self.motion(x, masks[level])
-            for block in self.decoder[level]:
-                x = block(x, masks[level])
+            x = self.decoder[level](x, masks[level])
         return Restoration(residual=masks[0] * self.head(x), motion=motion)
 
 

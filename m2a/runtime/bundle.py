@@ -107,8 +107,7 @@ class Bundle:
         """
         if precision not in self.graphs:
             raise UsageError(
-                f"the bundle {self.path} has no {precision} graphs; "
-                f"it has {', '.join(self.graphs)}"
+                f"the bundle {self.path} has no {precision} graphs; it has {', '.join(self.graphs)}"
             )
         return self._read(self.graphs[precision][name])
 
@@ -243,7 +242,5 @@ class _Fields:
         stored = StoredFile(path=self.get("path", str), sha256=self.get("sha256", str))
         path = PurePosixPath(stored.path)
         if path.is_absolute() or ".." in path.parts or "\\" in stored.path or ":" in stored.path:
-            raise BundleError(
-                f"{self._source}: {self._name}path {stored.path!r} leaves the bundle"
-            )
+            raise BundleError(f"{self._source}: {self._name}path {stored.path!r} leaves the bundle")
         return stored

@@ -6,6 +6,7 @@ every level; an absent site has the row number N_l, one past the last, which rea
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,7 +133,7 @@ def build_sites(mask: NDArray[np.bool_]) -> Sites:
     tables: dict[str, NDArray[np.int32]] = {}
     for number, level in enumerate(levels):
         tables[f"neighbours_{number}"] = level.rows_at(_NEIGHBOURS)
-    for number, (fine, coarse) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for number, (fine, coarse) in enumerate(itertools.pairwise(levels)):
         tables[f"children_{number}"] = fine.rows_of_children(coarse)
         tables[f"parents_{number}"] = coarse.rows_of_parents(fine)
     motion = levels[MOTION_LEVEL]

@@ -1,0 +1,1 @@
+"""Training M2AENet: synthetic local blur, losses, trainer."""

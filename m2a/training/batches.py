@@ -20,7 +20,7 @@ from m2a.runtime.sites import Sites, build_sites, extract_patches, pad_image
 from m2a.training.pool import MASKED, SHAKEN, VISIBLE, Crops
 
 GAP = 64
-"""Inactive rows between crops: more than the 48 pixels that a trajectory reaches, and its corner."""
+"""Inactive rows between crops: more than a trajectory's reach of 48 pixels and its corner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,13 @@ class RestorationBatch:
         tables: the inputs of the gathered restorer.
         blurred: f32 [N_0, 3] in [0, 1], the active pixels.
         sharp: f32 [N_0, 3] in [0, 1], the truth there.
+        crop: int64 [N_0], the crop that each belongs to, numbered without gaps.
     """
 
     tables: Tables
     blurred: Tensor
     sharp: Tensor
+    crop: Tensor
 
 
 def mask_targets(label: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
@@ -77,10 +79,12 @@ def restoration_batch(crops: Crops, masks: NDArray[np.bool_]) -> RestorationBatc
     for blurred, mask in zip(crops.blurred, masks, strict=True):
         surroundings = pad_image(blurred.astype(np.float32) / 255)
         patches.append(extract_patches(surroundings, np.flatnonzero(mask)))
+    pixels = torch.from_numpy(masks.sum(axis=(1, 2)))
     return RestorationBatch(
         tables=tables_of(build_sites(canvas), np.concatenate(patches)),
         blurred=torch.from_numpy(crops.blurred[masks]).float() / 255,
         sharp=torch.from_numpy(crops.sharp[masks]).float() / 255,
+        crop=torch.repeat_interleave(pixels[pixels > 0]),
     )
 
 

@@ -29,6 +29,7 @@ class TrainingConfig:
         model: `small` or `base`.
         samples: synthetic samples to render; they are rendered once and reused, augmented.
         crop: side of a sample in pixels, a multiple of 32.
+        blur_length: shortest and longest blur of the samples in pixels, drawn log-uniformly.
         held_out: file names (without suffix) of photographs that training must not see.
         steps: optimisation steps.
         batch: crops per step for the mask predictor.
@@ -52,6 +53,7 @@ class TrainingConfig:
     model: str = "small"
     samples: int = 8192
     crop: int = 256
+    blur_length: tuple[float, float] = (4.0, 60.0)
     held_out: tuple[str, ...] = field(default=())
     steps: int = 20_000
     batch: int = 16

@@ -1,4 +1,4 @@
-"""Losses of the first training stage: masked reconstruction, and the mask.
+"""Losses of the first training stage: reconstruction inside the mask, and the mask.
 
 The reblur loss and the straight-through stage of the paper are not part of this stage.
 """
@@ -9,21 +9,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHARBONNIER_EPSILON = 1e-3
+ERROR_FLOOR = 3e-5
+"""Mean squared error, 45 dB, below which a crop counts as restored."""
 
 
-def reconstruction_loss(restored: Tensor, sharp: Tensor) -> Tensor:
-    """Charbonnier distance over active pixels: mean of √(Δ² + ε²) - ε, ε = 1e-3.
+def reconstruction_loss(restored: Tensor, sharp: Tensor, crop: Tensor) -> Tensor:
+    """Mean over crops of log10(mean squared error inside the mask + 3e-5).
+
+    It is the PSNR that is measured in the end, crop by crop. An absolute error would be ruled by
+    the few crops with long blur and high contrast, where little can be gained, and its median
+    answer to doubt is to change nothing: after the same 400 short steps it gained 0.11 dB where
+    this gained 0.17.
 
     Args:
         restored: f32 [N, 3], display-referred, not clipped.
         sharp: f32 [N, 3].
+        crop: int64 [N], the crop that each pixel belongs to; every crop from 0 to the last one
+            has at least one.
 
     Returns:
-        A scalar, zero where both are equal, about the mean absolute error elsewhere.
+        A scalar, at least log10(3e-5).
     """
-    epsilon = CHARBONNIER_EPSILON
-    return (torch.sqrt((restored - sharp).square() + epsilon**2) - epsilon).mean()
+    errors = (restored - sharp).square().mean(dim=1)
+    pixels = torch.bincount(crop)
+    per_crop = errors.new_zeros(len(pixels)).index_add(0, crop, errors) / pixels
+    return torch.log10(per_crop + ERROR_FLOOR).mean()
 
 
 def mask_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

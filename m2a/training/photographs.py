@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def load_photographs(folder: Path, *, exclude: Collection[str] = ()) -> list[NDArray[np.uint8]]:
+def load_photographs(
+    folder: Path, *, exclude: Collection[str] = (), only: Collection[str] = ()
+) -> list[NDArray[np.uint8]]:
     """Decode every photograph in a folder, in the order of their names.
 
     Args:
         folder: a directory; subdirectories and files without an image suffix are passed over.
         exclude: names, without suffix, of photographs to leave out.
+        only: names, without suffix, of the photographs to take, which must all be there; empty
+            takes all.
 
     Returns:
         uint8 [H, W, 3] arrays, sRGB, upright.
@@ -35,7 +39,10 @@ def load_photographs(folder: Path, *, exclude: Collection[str] = ()) -> list[NDA
     if not folder.is_dir():
         raise TrainingError(f"{folder} is not a directory; expected one with {expected}.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    files = [path for path in found if path.stem not in exclude]
+    missing = sorted(set(only) - {path.stem for path in found})
+    if missing:
+        raise TrainingError(f"{folder} holds no photographs named {', '.join(missing)}.")
+    files = [p for p in found if p.stem not in exclude and (not only or p.stem in only)]
     if found and not files:
         raise TrainingError(
             f"{folder} holds {len(found)} photographs, all of them left out by name; "

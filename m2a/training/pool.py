@@ -63,6 +63,7 @@ class PoolConfig:
         folder: where the shards lie.
         samples: how many samples to render, rounded up to whole shards.
         crop: side of a sample in pixels.
+        blur_length: shortest and longest blur in pixels.
         seed: shard i is drawn from the seed sequence (seed, i).
     """
 
@@ -71,6 +72,7 @@ class PoolConfig:
     folder: Path
     samples: int
     crop: int
+    blur_length: tuple[float, float]
     seed: int
 
     @property
@@ -120,9 +122,10 @@ def _render_shards(config: PoolConfig, worker: int, workers: int) -> None:
     if not missing:
         return
     photographs = load_training_photographs(config)
+    settings = SynthesisConfig(size=config.crop, blur_length=config.blur_length)
     for number in missing:
         rng = np.random.default_rng((config.seed, number))
-        shard = render_shard(photographs, rng, SynthesisConfig(size=config.crop))
+        shard = render_shard(photographs, rng, settings)
         temporary = config.shard(number).with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as file:
             np.save(file, shard)

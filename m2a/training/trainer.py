@@ -1,9 +1,10 @@
 """The trainer: mask predictor and restorer together, resumable, on the CPU or one GPU.
 
 Each step trains the mask predictor on a batch of crops and the restorer, in its gathered form,
-on the active pixels of as many of them as fit the budget. Half the crops are restored under their
-true mask, dilated at random, the others under the predicted one, so that the restorer meets at
-training what it meets at inference: sharp pixels in the mask, and blurred ones missing from it.
+on the active pixels of as many of them as fit the budget. Crops are restored under their true
+mask, dilated at random; later some under the predicted one, so that the restorer meets at training
+what it meets at inference: sharp pixels in the mask, and blurred ones missing from it. Not from the
+start: an untrained prediction is mostly sharp pixels, which teach the restorer to do nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ from m2a.training.pool import MASKED, SHARD_SAMPLES, Crops, PoolConfig, SamplePo
 
 POOL_REFRESH_STEPS = 50
 LOG_STEPS = 50
-MAX_TRAINING_DILATION = 8
+MAX_TRAINING_DILATION = 6
+PREDICTED_SHARE = 0.3
+PREDICTED_FROM = 0.25
+"""From this share of the steps on, some crops are restored under the predicted mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class Progress:
         samples: rendered samples at hand.
         mask_loss: of the mask predictor.
         mask_iou: of the prediction at 0.5 with the visible blur, over labelled pixels.
-        reconstruction_loss: of the restorer.
+        reconstruction_loss: of the restorer: log10 of the mean squared error per crop.
         psnr_gain: dB, inside the restored pixels of the training crops.
         seconds_per_step: wall time.
     """
@@ -91,6 +95,7 @@ def train(
         folder=run / "samples",
         samples=config.samples,
         crop=config.crop,
+        blur_length=config.blur_length,
         seed=config.seed,
     )
     with rendering(pool_config, workers=render_workers) as pool:
@@ -165,7 +170,7 @@ class Trainer:
         target, weight = (t.to(self._device) for t in mask_targets(crops.label))
         logits = self._network.mask_predictor(image_batch(crops.blurred).to(self._device))
         mask = mask_loss(logits, target, weight)
-        mask.backward()
+        mask.backward()  # type: ignore[no-untyped-call]
         predicted = logits.detach() > 0
         overlap = (predicted * target * weight).sum()
         union = ((predicted + target).clamp_max(1) * weight).sum()
@@ -182,14 +187,19 @@ class Trainer:
             nn.utils.clip_grad_norm_(part.parameters(), self._config.clip_norm)
         self._optimizer.step()
         self._update_average()
-        return np.array(
-            [mask.item(), overlap.item(), union.item(), reconstruction, before, after]
-        )
+        return np.array([mask.item(), overlap.item(), union.item(), reconstruction, before, after])
 
     def _restoration_step(
         self, rng: np.random.Generator, crops: Crops, predicted: NDArray[np.bool_]
     ) -> tuple[float, float, float]:
-        masks = restoration_masks(rng, crops, predicted, budget=self._config.active_pixels)
+        trained = self._step >= PREDICTED_FROM * self._config.steps
+        masks = restoration_masks(
+            rng,
+            crops,
+            predicted,
+            predicted_share=PREDICTED_SHARE if trained else 0.0,
+            budget=self._config.active_pixels,
+        )
         batch = restoration_batch(crops, masks)
         if batch is None:
             return 0.0, 0.0, 0.0
@@ -197,8 +207,8 @@ class Trainer:
         blurred, sharp = batch.blurred.to(self._device), batch.sharp.to(self._device)
         weights = reparameterize(self._network.restorer)
         residual = functional_call(self._gathered, weights, (tables,)).residual
-        loss = reconstruction_loss(blurred + residual, sharp)
-        loss.backward()
+        loss = reconstruction_loss(blurred + residual, sharp, batch.crop.to(self._device))
+        loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             before = (blurred - sharp).square().mean().item()
             after = ((blurred + residual).clamp(0, 1) - sharp).square().mean().item()
@@ -216,12 +226,12 @@ class Trainer:
     def _update_average(self) -> None:
         # A young average follows quickly, so that it forgets the random start.
         decay = min(self._config.ema_decay, (1 + self._step) / (10 + self._step))
-        pairs = zip(self._average.parameters(), self._network.parameters(), strict=True)
-        for average, current in pairs:
+        parameters = zip(self._average.parameters(), self._network.parameters(), strict=True)
+        for average, current in parameters:
             average.lerp_(current, 1 - decay)
         buffers = zip(self._average.buffers(), self._network.buffers(), strict=True)
-        for average, current in buffers:
-            average.copy_(current)
+        for statistic, latest in buffers:
+            statistic.copy_(latest)
 
     def save(self, run: Path) -> Path:
         """Writes `state.pt`, to resume from, and `model.safetensors`; returns the latter's path."""
@@ -264,7 +274,12 @@ class Trainer:
 
 
 def restoration_masks(
-    rng: np.random.Generator, crops: Crops, predicted: NDArray[np.bool_], *, budget: int
+    rng: np.random.Generator,
+    crops: Crops,
+    predicted: NDArray[np.bool_],
+    *,
+    predicted_share: float,
+    budget: int,
 ) -> NDArray[np.bool_]:
     """Chooses the pixels to restore: per crop the true mask, dilated at random, or the predicted.
 
@@ -272,6 +287,7 @@ def restoration_masks(
         rng: chooses.
         crops: B samples.
         predicted: bool [B, S, S].
+        predicted_share: of the crops that are restored under the predicted mask.
         budget: pixels, about; a crop that would exceed it is restored in a random window only.
 
     Returns:
@@ -282,7 +298,7 @@ def restoration_masks(
     for number, label in enumerate(crops.label):
         if left <= 0:
             break
-        source = label & MASKED > 0 if rng.random() < 0.5 else predicted[number]
+        source = predicted[number] if rng.random() < predicted_share else label & MASKED > 0
         mask = dilate(source, int(rng.integers(MAX_TRAINING_DILATION + 1)))
         side = mask.shape[0]
         if mask.sum() > budget // 4:

@@ -1,0 +1,77 @@
+"""The command line: parse → configuration → library call → exit code.
+
+One file per command in `m2a.commands`; a command's module is imported when it is used, so that
+`m2a --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from m2a._version import __version__
+from m2a.errors import M2AError
+
+_COMMANDS = {
+    "run": "Deblur a photo.",
+    "export": "Turn a checkpoint into a bundle of ONNX graphs.",
+    "verify": "Prove that a bundle still computes what the trained network did.",
+    "inspect": "Tell what is in a bundle.",
+    "eval": "Measure a bundle on pictures whose sharp truth is known.",
+    "synth": "Render photos with synthetic local motion blur, with truth and mask.",
+    "train": "Train M2AENet from a folder of sharp photographs.",
+}
+"""Command → its line in the help. The module is `m2a.commands.NAME_command`."""
+
+
+class LazyCommands(click.Group):
+    """Imports a command when it is called, not to list it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names in the order of the table."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns a command, or None where there is none of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"m2a.commands.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands from the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command; an error that m2a raised on purpose becomes one line."""
+        try:
+            return super().invoke(ctx)
+        except M2AError as error:
+            click.echo(f"m2a: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("m2a: interrupted", err=True)
+            ctx.exit(130)
+
+
+@click.command(
+    cls=LazyCommands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="m2a")
+def main() -> None:
+    """Local motion deblurring with M2AENet: only the blurred pixels are restored.
+
+    \b
+      m2a run input.jpg -o out.jpg          deblur a photo with the packaged model
+      m2a export --ckpt model.pth           checkpoint → ./m2a-bundle
+      m2a verify                            the proof that it still gives the same picture
+    """
+
+
+if __name__ == "__main__":
+    sys.exit(main())

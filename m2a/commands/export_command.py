@@ -1,0 +1,67 @@
+"""`m2a export`: from a checkpoint to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from m2a.commands.options import EXISTING_OR_NOT, json_option, print_json
+from m2a.runtime.bundle import DEFAULT_DIRECTORY
+
+
+@click.command("export")
+@click.option("--ckpt", type=EXISTING_OR_NOT, required=True, help="A .pth or .safetensors file.")
+@click.option(
+    "-o",
+    "--output",
+    type=EXISTING_OR_NOT,
+    default=Path(DEFAULT_DIRECTORY),
+    show_default=True,
+    help="The bundle's directory; an older bundle there is replaced as a whole.",
+)
+@click.option("--threshold", type=float, default=0.5, show_default=True, help="Stored default.")
+@click.option("--dilate", type=int, default=4, show_default=True, help="Stored default, pixels.")
+@json_option
+def command(ckpt: Path, output: Path, threshold: float, dilate: int, as_json: bool) -> None:
+    """Reparameterize a checkpoint, export both ONNX graphs and prove that they agree with torch.
+
+    \b
+    Example:
+      m2a export --ckpt model.pth
+    """
+    from m2a.export import export_bundle
+
+    report = export_bundle(
+        ckpt,
+        output,
+        threshold=threshold,
+        dilate=dilate,
+        progress=lambda step: click.echo(f"{step} …", err=True),
+    )
+    if as_json:
+        print_json(
+            {
+                "bundle": str(report.bundle),
+                "model": report.model,
+                "parameters": dict(report.parameters),
+                "flop_per_pixel": vars(report.cost),
+                "bytes": dict(report.sizes),
+                "parity": dict(report.parity),
+            }
+        )
+        return
+    click.echo(f"\n{report.bundle}: M2AENet, {report.model}")
+    for part, flop in vars(report.cost).items():
+        active = "active pixel" if part == "restore" else "pixel"
+        click.echo(
+            f"  {part:8} {report.parameters[part]:>10,} parameters  "
+            f"{flop / 1000:8.1f} kFLOP per {active}"
+        )
+    for name, size in report.sizes.items():
+        click.echo(f"  {name:20} {size / 1e6:8.2f} MB")
+    click.echo("Worst error per stage (motion as a share of its 48-pixel bound), limit 1e-04:")
+    for stage, error in report.parity.items():
+        click.echo(f"  {stage:32} {error:.1e}")
+    option = "" if str(output) == DEFAULT_DIRECTORY else f" --bundle {output}"
+    click.echo(f"Next: m2a verify{option}")

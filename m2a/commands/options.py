@@ -1,0 +1,75 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from m2a.runtime.backends import BACKENDS, DEFAULT_BACKEND
+from m2a.runtime.bundle import Bundle, find_bundle
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EXISTING_OR_NOT = click.Path(path_type=Path)
+
+
+def bundle_option(command: Command) -> Command:
+    """`--bundle DIR`."""
+    return click.option(
+        "--bundle",
+        type=EXISTING_OR_NOT,
+        help="The bundle's directory. Otherwise $M2A_BUNDLE, ./m2a-bundle if it is there, or the "
+        "packaged model, in this order.",
+    )(command)
+
+
+def backend_options(command: Command) -> Command:
+    """`--backend NAME` and `--allow-fallback`."""
+    fallback = click.option(
+        "--allow-fallback",
+        is_flag=True,
+        help=f"Use {DEFAULT_BACKEND} where the backend cannot be used, instead of failing.",
+    )
+    backend = click.option(
+        "--backend",
+        default=DEFAULT_BACKEND,
+        show_default=True,
+        metavar="|".join(BACKENDS),
+        help="Who computes the graphs.",
+    )
+    return backend(fallback(command))
+
+
+def json_option(command: Command) -> Command:
+    """`--json`."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
+    )(command)
+
+
+def chosen_bundle(given: Path | None) -> Bundle:
+    """Opens the bundle of a command and says on standard error which it is."""
+    bundle = find_bundle(given, working_directory=True)
+    if given is None:
+        click.echo(f"bundle: {bundle.path} ({bundle.origin})", err=True)
+    return bundle
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Prints one object on standard output; numbers that JSON lacks become null."""
+    click.echo(json.dumps(_finite(content)))
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

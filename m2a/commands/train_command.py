@@ -1,0 +1,47 @@
+"""`m2a train`: from sharp photographs to a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from m2a.commands.options import EXISTING_OR_NOT
+
+
+@click.command("train")
+@click.argument("recipe", type=EXISTING_OR_NOT)
+@click.option("--photos", type=EXISTING_OR_NOT, required=True, help="Folder of sharp photographs.")
+@click.option("-o", "--output", type=EXISTING_OR_NOT, required=True, help="Folder of the run.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that render samples beside the training.",
+)
+def command(recipe: Path, photos: Path, output: Path, workers: int) -> None:
+    """Train M2AENet by a RECIPE (TOML); the same command goes on where a killed run stopped.
+
+    \b
+    Example:
+      m2a train recipes/small.toml --photos photos -o runs/small
+    """
+    from m2a.training.config import read_recipe
+    from m2a.training.trainer import Progress, train
+
+    config = read_recipe(recipe)
+
+    def report(progress: Progress) -> None:
+        remaining = (config.steps - progress.step) * progress.seconds_per_step
+        click.echo(
+            f"step {progress.step}/{config.steps}  mask loss {progress.mask_loss:.3f}  "
+            f"IoU {progress.mask_iou:.2f}  gain {progress.psnr_gain:+.2f} dB  "
+            f"{progress.seconds_per_step:.2f} s/step  {remaining / 60:.0f} min left",
+            err=True,
+        )
+
+    checkpoint = train(
+        config, photographs=photos, run=output, render_workers=workers, report=report
+    )
+    click.echo(f"Trained: {checkpoint}\nNext: m2a export --ckpt {checkpoint}")

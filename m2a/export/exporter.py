@@ -1,0 +1,231 @@
+"""From a checkpoint to a bundle, whole or not at all (DESIGN section 5)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m2a._version import __version__
+from m2a.errors import BundleError, UsageError
+from m2a.export.parity import Case, measure_parity, parity_cases
+from m2a.export.reference import compute_reference, serialise_reference
+from m2a.export.trace import trace_mask, trace_restore
+from m2a.graphs.contract import CONTRACTS, Port
+from m2a.models.checkpoint import load_checkpoint
+from m2a.models.cost import Cost, count_cost
+from m2a.models.network import M2AENet
+from m2a.runtime.bundle import (
+    DEFAULT_DIRECTORY,
+    MANIFEST,
+    REFERENCE,
+    SCHEMA,
+    Reference,
+    open_bundle,
+)
+from m2a.runtime.sites import MULTIPLE, PATCH
+
+DEFAULT_THRESHOLD = 0.5
+DEFAULT_DILATE = 4
+
+_PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What an export did.
+
+    Attributes:
+        bundle: the directory.
+        model: `small`, `base` or `custom`.
+        parameters: part → number of parameters.
+        cost: FLOP per pixel of each part.
+        sizes: file of the bundle → bytes.
+        parity: stage → worst error over all cases.
+    """
+
+    bundle: Path
+    model: str
+    parameters: Mapping[str, int]
+    cost: Cost
+    sizes: Mapping[str, int]
+    parity: Mapping[str, float]
+
+
+def export_bundle(
+    ckpt: str | Path,
+    output: str | Path = DEFAULT_DIRECTORY,
+    *,
+    threshold: float = DEFAULT_THRESHOLD,
+    dilate: int = DEFAULT_DILATE,
+    metrics: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ExportReport:
+    """Exports a checkpoint as a bundle.
+
+    Reparameterizes the restorer into its gathered form, traces both graphs, checks them against
+    their contract, compares every form of the network on several sizes and masks, and only then
+    puts the bundle in its place, replacing an older bundle as a whole.
+
+    Args:
+        ckpt: a safetensors or `.pth` checkpoint of M2AENet.
+        output: the bundle's directory.
+        threshold: a pixel is active where its probability is at least this, in (0, 1).
+        dilate: radius in pixels by which the mask is then dilated.
+        metrics: measured quality to record in the manifest.
+        progress: called with the name of each step as it begins.
+
+    Returns:
+        The `ExportReport`.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read or does not fit.
+        UsageError: the threshold or the dilation is out of range, or `output` exists and is not
+            a bundle.
+        ContractError: a traced graph breaks the contract.
+        ParityError: a form of the network disagrees with the torch masked dense network, or the
+            network does nothing.
+    """
+    target, source = Path(output), Path(ckpt)
+    if not 0 < threshold < 1 or dilate < 0:
+        raise UsageError(
+            f"the threshold must lie in (0, 1), found {threshold}, and the dilation must not be "
+            f"negative, found {dilate}"
+        )
+    _check_target(target)
+    progress("reading the checkpoint")
+    network = load_checkpoint(source)
+    progress("computing the reference")
+    reference = compute_reference(network)
+    progress("tracing the mask graph")
+    models = {"mask": trace_mask(network)}
+    progress("tracing the restoration graph")
+    models["restore"] = trace_restore(network)
+    graphs = {name: model.SerializeToString() for name, model in models.items()}
+    progress("comparing torch and ONNX Runtime")
+    parity = measure_parity(network, graphs, [*parity_cases(), _reference_case(reference)])
+
+    files = {f"fp32/{name}.onnx": content for name, content in graphs.items()}
+    files[REFERENCE] = serialise_reference(reference)
+    manifest = {
+        "schema": SCHEMA,
+        "model": {
+            "name": network.config.name,
+            "config": network.config.to_json(),
+            "checkpoint": {"name": source.name, "sha256": _sha256(source.read_bytes())},
+            "parameters": count_parameters(network),
+            "flop_per_pixel": vars(count_cost(network.config)),
+        },
+        "preprocessing": {
+            "color": "RGB",
+            "range": [0, 1],
+            "padding": "reflect right and bottom",
+            "multiple": MULTIPLE,
+            "patch": PATCH,
+        },
+        "threshold": threshold,
+        "dilate": dilate,
+        "graphs": {
+            "fp32": {
+                name: {
+                    "path": f"fp32/{name}.onnx",
+                    "sha256": _sha256(graphs[name]),
+                    "inputs": [_port_json(port) for port in CONTRACTS[name].inputs],
+                    "outputs": [_port_json(port) for port in CONTRACTS[name].outputs],
+                }
+                for name in graphs
+            }
+        },
+        "reference": {"path": REFERENCE, "sha256": _sha256(files[REFERENCE])},
+        "parity": {stage: float(f"{error:.3g}") for stage, error in parity.items()},
+        "metrics": dict(metrics or {}),
+        "versions": {
+            "m2a": __version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    }
+    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+    progress("writing the bundle")
+    _write_swapped(target, files)
+    return ExportReport(
+        bundle=target,
+        model=network.config.name,
+        parameters=count_parameters(network),
+        cost=count_cost(network.config),
+        sizes={name: len(content) for name, content in files.items()},
+        parity=parity,
+    )
+
+
+def count_parameters(network: M2AENet) -> dict[str, int]:
+    """Trained parameters of each part; branches count as trained, not as fused."""
+    return {
+        "mask": sum(p.numel() for p in network.mask_predictor.parameters()),
+        "restore": sum(p.numel() for p in network.restorer.parameters()),
+    }
+
+
+def _check_target(target: Path) -> None:
+    if not target.exists():
+        if not target.absolute().parent.is_dir():
+            raise UsageError(f"the folder {target.absolute().parent} does not exist")
+        return
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    try:
+        open_bundle(target)
+    except BundleError as error:
+        raise UsageError(
+            f"{target} exists and is not a bundle, so it is not replaced: {error}"
+        ) from error
+
+
+def _write_swapped(target: Path, files: Mapping[str, bytes]) -> None:
+    """Builds the directory beside the target, then swaps it in as a whole."""
+    mark = secrets.token_hex(4)
+    fresh = target.with_name(f".{target.name}.{mark}.new")
+    old = target.with_name(f".{target.name}.{mark}.old")
+    try:
+        for name, content in files.items():
+            path = fresh / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if target.exists():
+            target.rename(old)
+        try:
+            fresh.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {target}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _reference_case(reference: Reference) -> Case:
+    return Case(
+        name="reference image",
+        image=reference.image.astype(np.float32) / np.float32(255),
+        mask=reference.mask,
+    )
+
+
+def _port_json(port: Port) -> dict[str, Any]:
+    return {"name": port.name, "dtype": port.dtype, "shape": list(port.shape)}
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

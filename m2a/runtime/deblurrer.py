@@ -1,0 +1,304 @@
+"""One call from a blurred picture to a deblurred one (DESIGN section 7).
+
+decode → pad → mask graph → threshold and dilate → tables → patches → restoration graph → add the
+residual at active pixels. Each arrow is a method, so that `verify` can feed every stage from
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2a.errors import BackendError, UsageError
+from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runner
+from m2a.runtime.bundle import Bundle, find_bundle
+from m2a.runtime.images import read_photo
+from m2a.runtime.pixels import Pixels, check_pixels
+from m2a.runtime.sites import build_sites, dilate, extract_patches, pad_image, pad_mask
+
+STEM_BORDER = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a call returns; the arrays are the caller's.
+
+    Attributes:
+        image: the deblurred picture, with the shape, dtype and range of the input.
+        mask: bool [H, W], the pixels that were restored: after threshold and dilation, or the
+            mask that was given.
+        probability: f32 [H, W] of visible motion blur, from the mask predictor; None where a
+            mask was given.
+        coverage: active pixels / all pixels, 0 to 1.
+        motion: f32 [H'/4, W'/4, 4], the trajectory d(t) = a·t + b·t², t ∈ [-1, 1], as
+            (a_x, a_y, b_x, b_y) in pixels per 4×4 cell, where H' and W' are H and W rounded up
+            to multiples of 32; NaN where nothing was restored. a and -a give the same blur.
+        seconds: wall time per stage, in the order in which they ran.
+        backend: who computed the graphs.
+    """
+
+    image: Pixels
+    mask: NDArray[np.bool_]
+    probability: NDArray[np.float32] | None
+    coverage: float
+    motion: NDArray[np.float32]
+    seconds: Mapping[str, float]
+    backend: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What the restoration stage returns.
+
+    Attributes:
+        residual: f32 [N_0, 3], a row per active pixel, row-major.
+        motion: f32 [H'/4, W'/4, 4], NaN at inactive sites.
+    """
+
+    residual: NDArray[np.float32]
+    motion: NDArray[np.float32]
+
+
+class Stopwatch:
+    """Wall time per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times the block as the stage `name`."""
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - began
+
+
+class Deblurrer:
+    """A bundle opened on a backend. Call it with a picture.
+
+    Attributes:
+        bundle: the bundle it was opened from.
+        backend: who computes the graphs: the backend asked for, or the fallback allowed.
+        threshold: a pixel is active where its probability is at least this.
+        dilate: radius in pixels by which the mask is then dilated.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, mask: Runner, restore: Runner, threshold: float, dilate: int
+    ) -> None:
+        if not 0 < threshold <= 1:
+            raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
+        if dilate < 0:
+            raise UsageError(f"the dilation must not be negative, found {dilate}")
+        self.bundle = bundle
+        self.backend = mask.backend
+        self.threshold = threshold
+        self.dilate = dilate
+        self._mask, self._restore = mask, restore
+
+    def __call__(
+        self, image: Pixels | str | Path, *, mask: NDArray[np.bool_] | None = None
+    ) -> Result:
+        """Deblurs a picture.
+
+        Args:
+            image: an array [H, W] or [H, W, C] — grey, grey + alpha, RGB or RGB + alpha for
+                C = 1, 2, 3, 4 — of uint8, uint16 or floating point in [0, 1]; or the path of a
+                photograph.
+            mask: bool [H, W], the pixels to restore, taken as it is; predicted if not given.
+
+        Returns:
+            The `Result`. Pixels outside its mask equal the input exactly; alpha is untouched.
+
+        Raises:
+            ImageError: the file cannot be read, or the array is not a picture.
+            UsageError: the mask does not fit the picture.
+            BackendError: the backend failed.
+        """
+        watch = Stopwatch()
+        if isinstance(image, (str, Path)):
+            with watch.stage("decode"):
+                photo = read_photo(Path(image))
+                image = photo.pixels
+                if photo.alpha is not None:
+                    image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
+        colour = check_pixels(np.asarray(image))
+        size = (colour.height, colour.width)
+        if mask is not None:
+            check_mask(mask, size)
+        with watch.stage("pad"):
+            surroundings = pad_image(colour.to_float())
+        probability = None
+        if mask is None:
+            with watch.stage("mask"):
+                probability = self.predict(surroundings)[: size[0], : size[1]]
+            with watch.stage("threshold"):
+                mask = self.active(probability)
+        if mask.any():
+            restored = self.restore(surroundings, mask, watch)
+            with watch.stage("scatter"):
+                output = colour.with_residual(mask, restored.residual)
+            motion = restored.motion
+        else:
+            output = colour.source.copy()
+            motion = _no_motion(surroundings)
+        return Result(
+            image=output,
+            mask=mask.copy(),
+            probability=probability,
+            coverage=float(mask.mean()),
+            motion=motion,
+            seconds=watch.seconds,
+            backend=self.backend,
+        )
+
+    def predict(self, surroundings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Runs the mask graph.
+
+        Args:
+            surroundings: f32 [H' + 4, W' + 4, 3], from `pad_image`.
+
+        Returns:
+            f32 [H', W'], the probability of visible motion blur.
+        """
+        inner = surroundings[STEM_BORDER:-STEM_BORDER, STEM_BORDER:-STEM_BORDER]
+        image = np.ascontiguousarray(inner.transpose(2, 0, 1))[None]
+        probability: NDArray[np.float32] = self._mask.run({"image": image})["mask"][0, 0]
+        return probability
+
+    def active(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Thresholds and dilates a probability [H, W] without padding into a mask."""
+        return dilate(probability >= self.threshold, self.dilate)
+
+    def restore(
+        self,
+        surroundings: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        watch: Stopwatch | None = None,
+    ) -> Restored:
+        """Runs the restoration graph on the active pixels.
+
+        Args:
+            surroundings: f32 [H' + 4, W' + 4, 3], from `pad_image`.
+            mask: bool [H, W] without padding, not empty.
+            watch: times the stages `tables`, `patches` and `restore`.
+
+        Returns:
+            The residual and the motion.
+
+        Raises:
+            BackendError: the backend failed, or returned values that are not finite.
+        """
+        watch = watch or Stopwatch()
+        with watch.stage("tables"):
+            sites = build_sites(pad_mask(mask))
+        with watch.stage("patches"):
+            patches = extract_patches(surroundings, sites.pixels)
+        with watch.stage("restore"):
+            outputs = self._restore.run({"patches": patches, **sites.tables})
+        residual, rows = outputs["residual"], outputs["motion"]
+        if not (np.isfinite(residual).all() and np.isfinite(rows).all()):
+            raise BackendError(
+                f"{self.backend} returned values that are not finite; the weights or the "
+                "precision are at fault: compare with `m2a verify`"
+            )
+        motion = _no_motion(surroundings)
+        x, y = sites.tables["site_xy"].T
+        motion[y, x] = rows
+        return Restored(residual=residual, motion=motion)
+
+
+def load(
+    bundle: str | Path | None = None,
+    *,
+    backend: str = DEFAULT_BACKEND,
+    precision: str = "fp32",
+    threshold: float | None = None,
+    dilate: int | None = None,
+    allow_fallback: bool = False,
+) -> Deblurrer:
+    """Opens a bundle for deblurring.
+
+    Args:
+        bundle: a bundle's directory; None takes `$M2A_BUNDLE` or the one packaged with m2a,
+            never the working directory.
+        backend: `ort-cpu`, `ort-cuda` or `ort-tensorrt`: ONNX Runtime's execution providers.
+        precision: which of the bundle's graphs: `fp32`, and what else it holds.
+        threshold: a pixel is active where its probability is at least this; None takes the
+            bundle's.
+        dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
+        allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error.
+
+    Returns:
+        The `Deblurrer`; its `backend` says who really computes.
+
+    Raises:
+        BundleError: the bundle is missing or damaged.
+        UsageError: an argument is out of range, or the bundle lacks the precision.
+        BackendError: the backend cannot be used on this machine.
+    """
+    found = find_bundle(Path(bundle) if bundle is not None else None, working_directory=False)
+    return open_bundle_on(
+        found,
+        backend=backend,
+        precision=precision,
+        threshold=threshold,
+        dilate=dilate,
+        allow_fallback=allow_fallback,
+    )
+
+
+def open_bundle_on(
+    bundle: Bundle,
+    *,
+    backend: str = DEFAULT_BACKEND,
+    precision: str = "fp32",
+    threshold: float | None = None,
+    dilate: int | None = None,
+    allow_fallback: bool = False,
+    optimize: bool = True,
+) -> Deblurrer:
+    """Opens a bundle that was found already: see `load`.
+
+    `optimize=False` computes the graphs as they are written, on one thread: the slow reference.
+    """
+    mask = open_runner(
+        bundle.graph("mask", precision=precision),
+        backend=backend,
+        allow_fallback=allow_fallback,
+        optimize=optimize,
+    )
+    restore = open_runner(
+        bundle.graph("restore", precision=precision), backend=mask.backend, optimize=optimize
+    )
+    return Deblurrer(
+        bundle,
+        mask=mask,
+        restore=restore,
+        threshold=bundle.threshold if threshold is None else threshold,
+        dilate=bundle.dilate if dilate is None else dilate,
+    )
+
+
+def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:
+    """Checks a caller's mask against the picture's (H, W).
+
+    Raises:
+        UsageError: it is not a bool [H, W].
+    """
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != size:
+        found = f"{getattr(mask, 'dtype', type(mask).__name__)}{list(np.shape(mask))}"
+        raise UsageError(f"the mask is {found}, expected bool{list(size)}, the picture's size")
+
+
+def _no_motion(surroundings: NDArray[np.float32]) -> NDArray[np.float32]:
+    height, width = (side - 2 * STEM_BORDER for side in surroundings.shape[:2])
+    return np.full((height // 4, width // 4, 4), np.nan, np.float32)

@@ -1,0 +1,103 @@
+"""Between a caller's array and the network's float RGB: conversion, and the exact way back.
+
+Pixels outside the mask come back bit for bit: they are copied from the input, never converted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2a.errors import ImageError
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colour:
+    """The colour channels of a picture.
+
+    Attributes:
+        source: the caller's array, [H, W] or [H, W, C]: grey, grey + alpha, RGB, or RGB + alpha
+            for C = 1, 2, 3, 4; uint8, uint16, or floating point in [0, 1]. Never changed.
+    """
+
+    source: Pixels
+
+    @property
+    def height(self) -> int:
+        """H."""
+        return int(self.source.shape[0])
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return int(self.source.shape[1])
+
+    @property
+    def scale(self) -> float:
+        """The value of white: 255, 65535 or 1."""
+        if self.source.dtype.kind == "f":
+            return 1.0
+        return float(np.iinfo(self.source.dtype).max)
+
+    @property
+    def channels(self) -> int:
+        """Colour channels: 1 or 3; alpha does not count."""
+        count = 1 if self.source.ndim == 2 else int(self.source.shape[2])
+        return 1 if count <= 2 else 3
+
+    def to_float(self) -> NDArray[np.float32]:
+        """Returns f32 [H, W, 3], RGB in [0, 1]; grey is repeated."""
+        colour = self._colour(self.source).astype(np.float32) / np.float32(self.scale)
+        return np.repeat(colour, 3, axis=2) if self.channels == 1 else colour
+
+    def with_residual(self, mask: NDArray[np.bool_], residual: NDArray[np.float32]) -> Pixels:
+        """Adds the residual at the active pixels.
+
+        Args:
+            mask: bool [H, W].
+            residual: f32 [N, 3], a row per active pixel, row-major. Grey takes its mean.
+
+        Returns:
+            A new array like `source`; integers are rounded to nearest, everything is clipped to
+            the range. Inactive pixels and alpha are equal to the source's.
+        """
+        out = self.source.copy()
+        colour = self._colour(out)
+        if self.channels == 1:
+            residual = residual.mean(axis=1, keepdims=True, dtype=np.float32)
+        scale = np.float32(self.scale)
+        restored = np.clip(colour[mask].astype(np.float32) / scale + residual, 0, 1) * scale
+        colour[mask] = restored if out.dtype.kind == "f" else np.rint(restored)
+        return out
+
+    def _colour(self, array: Pixels) -> Pixels:
+        """A view [H, W, 1 or 3] of the colour channels."""
+        if array.ndim == 2:
+            return array[:, :, None]
+        return array[:, :, : self.channels]
+
+
+def check_pixels(array: Pixels) -> Colour:
+    """Validates a caller's array.
+
+    Raises:
+        ImageError: it is not a picture as `Colour` describes it.
+    """
+    expected = "expected [H, W] or [H, W, 1 to 4], uint8, uint16 or floating point in [0, 1]"
+    found = f"found an array of {array.dtype} with the shape {list(array.shape)}"
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise ImageError(f"{found}, {expected}")
+    if array.ndim == 3 and array.shape[2] > 4:
+        raise ImageError(f"{found}, {expected}")
+    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
+        raise ImageError(f"{found}, {expected}")
+    if array.dtype.kind == "f":
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0 and high <= 1):  # NaN fails too
+            raise ImageError(f"found floating-point values from {low:g} to {high:g}, {expected}")
+    return Colour(source=array)

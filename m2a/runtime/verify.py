@@ -1,0 +1,187 @@
+"""Verification: does a bundle still compute what the trained network computed?
+
+Every stage is fed the *reference's* input, never the previous stage's result: one pixel that
+flips at the threshold would otherwise change the tables, and so condemn all that follows. Works
+without torch: the reference travels with the bundle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2a.runtime.bundle import Bundle
+from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.pixels import Colour, Pixels, check_pixels
+from m2a.runtime.sites import pad_image
+
+LIMIT_FP32 = 1e-4
+"""Largest absolute error of probability and residual, and of motion in units of its bound."""
+
+MOTION_BOUND = 48.0
+"""|d| in pixels per axis: motion errors are stated as a share of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The comparison of one stage.
+
+    Attributes:
+        name: `mask`, `restore.residual`, `restore.motion` or `picture`.
+        error: the largest absolute difference; of motion as a share of its 48-pixel bound; of
+            the picture in 8-bit levels.
+        limit: what it must not exceed.
+    """
+
+    name: str
+    error: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error keeps its limit; an error that is not a number does not."""
+        return self.error <= self.limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The outcome.
+
+    Attributes:
+        reference: what was compared with, in words.
+        backend: what was verified.
+        coverage: of the reference's mask.
+        stages: in the order of the pipeline.
+    """
+
+    reference: str
+    backend: str
+    coverage: float
+    stages: tuple[Stage, ...]
+
+    @property
+    def failed(self) -> Stage | None:
+        """The first stage beyond its limit, if any."""
+        return next((stage for stage in self.stages if not stage.passed), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Expected:
+    image: Pixels
+    probability: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    residual: NDArray[np.float32]
+    motion: NDArray[np.float32]
+
+
+def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) -> Verification:
+    """Compares every stage of a deblurrer with a reference.
+
+    Args:
+        bundle: the bundle.
+        deblurrer: what is verified; opened from the bundle on any backend and precision.
+        image: compare on this picture, with the bundle's FP32 graphs computed on the CPU node by
+            node, unoptimised. None compares on the reference image, with the torch masked dense
+            network's results that `export` stored.
+
+    Returns:
+        The `Verification`.
+
+    Raises:
+        BundleError: the reference is missing or damaged.
+        ImageError: the array is not a picture.
+    """
+    if image is None:
+        expected, words = _stored(bundle), "torch masked dense network, stored at export"
+    else:
+        expected = _computed(bundle, deblurrer, image)
+        words = "FP32 graphs on ort-cpu, unoptimised, on the given picture"
+    colour = check_pixels(expected.image)
+    surroundings = pad_image(colour.to_float())
+    height, width = expected.mask.shape
+    probability = deblurrer.predict(surroundings)[:height, :width]
+    stages = [
+        Stage(
+            name="mask",
+            error=worst(probability - expected.probability),
+            limit=LIMIT_FP32,
+        )
+    ]
+    if expected.mask.any():
+        restored = deblurrer.restore(surroundings, expected.mask)
+        active = np.isfinite(restored.motion)
+        motion_error = worst((restored.motion - expected.motion)[active]) / MOTION_BOUND
+        stages += [
+            Stage(
+                name="restore.residual",
+                error=worst(restored.residual - expected.residual),
+                limit=LIMIT_FP32,
+            ),
+            Stage(name="restore.motion", error=motion_error, limit=LIMIT_FP32),
+            Stage(name="picture", error=_picture_error(colour, expected), limit=1.0),
+        ]
+    return Verification(
+        reference=words,
+        backend=deblurrer.backend,
+        coverage=float(expected.mask.mean()),
+        stages=tuple(stages),
+    )
+
+
+def worst(difference: NDArray[np.float32]) -> float:
+    """Returns the largest absolute value, or NaN where there is one."""
+    return float(np.abs(difference).max(initial=0.0))
+
+
+def _stored(bundle: Bundle) -> _Expected:
+    reference = bundle.reference()
+    return _Expected(
+        image=reference.image,
+        probability=reference.probability,
+        mask=reference.mask,
+        residual=reference.residual[reference.mask],
+        motion=reference.motion,
+    )
+
+
+def _computed(bundle: Bundle, deblurrer: Deblurrer, image: Pixels) -> _Expected:
+    slow = open_bundle_on(
+        bundle, threshold=deblurrer.threshold, dilate=deblurrer.dilate, optimize=False
+    )
+    colour = check_pixels(image)
+    surroundings = pad_image(colour.to_float())
+    probability = slow.predict(surroundings)[: colour.height, : colour.width]
+    mask = slow.active(probability)
+    if not mask.any():
+        empty = np.zeros(0, np.float32)
+        return _Expected(
+            image=image, probability=probability, mask=mask, residual=empty, motion=empty
+        )
+    restored = slow.restore(surroundings, mask)
+    return _Expected(
+        image=image,
+        probability=probability,
+        mask=mask,
+        residual=restored.residual,
+        motion=restored.motion,
+    )
+
+
+def _picture_error(colour: Colour, expected: _Expected) -> float:
+    """The scattered picture against its definition, in 8-bit levels; infinite outside the mask."""
+    output = colour.with_residual(expected.mask, expected.residual)
+    if not np.array_equal(output[~expected.mask], colour.source[~expected.mask]):
+        return float("inf")
+    scale = colour.scale
+    channels = colour.channels
+    flat = output if output.ndim == 3 else output[:, :, None]
+    source = colour.source if colour.source.ndim == 3 else colour.source[:, :, None]
+    residual = expected.residual.astype(np.float64)
+    if channels == 1:
+        residual = residual.mean(axis=1, keepdims=True)
+    values = source[expected.mask][:, :channels].astype(np.float64) / scale
+    exact = np.clip(values + residual, 0, 1)
+    found = flat[expected.mask][:, :channels].astype(np.float64) / scale
+    return float(np.abs(found - exact).max()) * 255
