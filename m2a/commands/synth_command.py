@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -36,9 +37,7 @@ def command(
     """
     from m2a.training.protocol import write_samples
 
-    with click.progressbar(
-        length=count, label="Rendering", file=click.get_text_stream("stderr")
-    ) as bar:
+    with click.progressbar(length=count, label="Rendering", file=sys.stderr) as bar:
         sheet = write_samples(
             photos,
             output,
@@ -47,6 +46,6 @@ def command(
             only=only,
             size=size,
             overwrite=overwrite,
-            progress=lambda _: bar.update(1),
+            progress=lambda done: bar.update(done - bar.pos),
         )
     click.echo(f"Look at {sheet}", err=True)

@@ -20,7 +20,8 @@ def psnr(picture: Samples, truth: Samples, mask: NDArray[np.bool_]) -> float:
         mask: bool [H, W], not empty.
 
     Returns:
-        10 · log10(white² / mean squared error) in dB, white = 255 or 65535, over all channels; infinite where equal.
+        10 · log10(white² / mean squared error) in dB over all channels, white = 255 or 65535;
+        infinite where equal.
 
     Raises:
         ValueError: the mask is empty.

@@ -87,7 +87,10 @@ class M2AENetConfig:
                 f"unknown configuration fields {unknown}; "
                 f"expected some of {sorted(cls.__dataclass_fields__)}"
             )
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+        }
+        return cls(**values)
 
 
 def _check_four(name: str, values: tuple[int, ...], *, least: int) -> None:

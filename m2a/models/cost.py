@@ -48,12 +48,12 @@ def _restore_products(config: M2AENetConfig) -> float:
     widths, blocks = config.widths, config.blocks
     total = float(_PATCH_VALUES * widths[0] + widths[0] * 3)
     for level, width in enumerate(widths):
-        sites = 1 / 4**level
+        sites = 0.25**level
         count = blocks[level] * (2 if level < LEVELS - 1 else 1)
         total += sites * count * (9 * width * 2 * width + width * width)
         if level:
             finer = widths[level - 1]
             total += sites * (4 * finer * width + width * 4 * finer)
     width = widths[MOTION_LEVEL]
-    sites = 1 / 4**MOTION_LEVEL
+    sites = 0.25**MOTION_LEVEL
     return total + sites * (4 * width + config.trajectory_points * width * width)

@@ -179,19 +179,24 @@ class _Level:
         stride = self.rows.shape[1]
         centre = (self.y + 1) * stride + (self.x + 1)
         shifts = np.array([dy * stride + dx for dy, dx in offsets], np.int32)
-        return self.rows.reshape(-1).take(centre[:, None] + shifts)
+        return self._take(centre[:, None] + shifts)
 
     def rows_of_children(self, coarse: _Level) -> NDArray[np.int32]:
         """Rows at this level of the 2×2 children of each coarse site: [N_coarse, 4], (y, x)."""
         stride = self.rows.shape[1]
         first = (2 * coarse.y + 1) * stride + (2 * coarse.x + 1)
-        return self.rows.reshape(-1).take(first[:, None] + np.array([0, 1, stride, stride + 1]))
+        return self._take(first[:, None] + np.array([0, 1, stride, stride + 1], np.int32))
 
     def rows_of_parents(self, fine: _Level) -> NDArray[np.int32]:
         """4 · row of the parent at this level + quadrant 2·(y mod 2) + (x mod 2): [N_fine]."""
         stride = self.rows.shape[1]
-        parent = self.rows.reshape(-1).take((fine.y // 2 + 1) * stride + (fine.x // 2 + 1))
-        return 4 * parent + 2 * (fine.y % 2) + fine.x % 2
+        parent = self._take((fine.y // 2 + 1) * stride + (fine.x // 2 + 1))
+        quadrant = 2 * (fine.y % 2) + fine.x % 2
+        return (4 * parent + quadrant).astype(np.int32, copy=False)
+
+    def _take(self, places: NDArray[np.int32]) -> NDArray[np.int32]:
+        rows: NDArray[np.int32] = self.rows.reshape(-1).take(places)
+        return rows
 
 
 def _max_pool(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -218,4 +223,5 @@ def extract_patches(
     # A kernel row is one run of 15 floats in memory: gather runs, not single values.
     runs = np.lib.stride_tricks.sliding_window_view(surroundings.reshape(-1), 3 * PATCH)
     starts = first[:, None] + np.arange(PATCH) * (padded_width * 3)
-    return runs[starts].reshape(len(pixels), 3 * PATCH * PATCH)
+    patches: NDArray[np.float32] = runs[starts].reshape(len(pixels), 3 * PATCH * PATCH)
+    return patches

@@ -121,9 +121,8 @@ def read_recipe(path: Path) -> TrainingConfig:
         raise TrainingError(
             f"the recipe {path} has unknown fields {unknown}; expected some of {sorted(known)}"
         )
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     try:
-        return TrainingConfig(
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-        )
+        return TrainingConfig(**values)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"the recipe {path}: {error}") from error

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from m2a.runtime.images import Photo, write_mask, write_photo
-from m2a.training.synthesis import SynthesisConfig, contact_sheet, load_photographs, synthesise
+from m2a.training.synthesis import (
+    Sample,
+    SynthesisConfig,
+    contact_sheet,
+    load_photographs,
+    synthesise,
+)
 
 EVALUATION = SynthesisConfig(
     jpeg_quality=None,
@@ -61,7 +67,7 @@ def write_samples(
     for name in ("blurred", "sharp", "mask"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     config = replace(EVALUATION, size=size)
-    shown = []
+    shown: list[Sample] = []
     for number in range(count):
         rng = np.random.default_rng((seed, number))
         sample = synthesise(photos, rng, config)

@@ -1,0 +1,46 @@
+"""Fixtures that several test files share; torch is imported by those that need it."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_network():
+    from random_network import TINY, random_network
+
+    return random_network(TINY, seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_network, tmp_path_factory):
+    from m2a.models.checkpoint import save_checkpoint
+
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_checkpoint(tiny_network, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_checkpoint, tmp_path_factory):
+    """The report of one export of the tiny network; copy its bundle before changing it."""
+    from m2a.export import export_bundle
+
+    return export_bundle(
+        tiny_checkpoint,
+        tmp_path_factory.mktemp("exported") / "bundle",
+        metrics={"gain_db": 1.5},
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_export):
+    return tiny_export.bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_graphs(tiny_bundle):
+    """Graph name → the exported model; copy a model before changing it."""
+    import onnx
+
+    return {name: onnx.load(tiny_bundle / "fp32" / f"{name}.onnx") for name in ("mask", "restore")}

@@ -1,0 +1,59 @@
+"""The packaged model on the example photo: what the README promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import m2a
+from m2a.evaluation import overlap, psnr
+from m2a.runtime.verify import verify
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def deblurrer():
+    return m2a.load()
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    files = {"blurred": "shuttle.png", "sharp": "shuttle-sharp.png", "mask": "shuttle-mask.png"}
+    pictures = {}
+    for name, file in files.items():
+        with Image.open(EXAMPLES / file) as image:
+            pictures[name] = np.asarray(image)
+    return pictures
+
+
+@pytest.fixture(scope="module")
+def result(deblurrer, pictures):
+    return deblurrer(pictures["blurred"])
+
+
+def test_the_mask_is_found(deblurrer, pictures, result):
+    found = overlap(result.probability >= deblurrer.threshold, pictures["mask"] > 0)
+    assert found.iou >= 0.5
+
+
+def test_psnr_inside_the_true_mask_rises_by_1_db(pictures, result):
+    true = pictures["mask"] > 0
+    before = psnr(pictures["blurred"], pictures["sharp"], true)
+    assert psnr(result.image, pictures["sharp"], true) >= before + 1
+
+
+def test_pixels_outside_the_dilated_mask_are_identical(pictures, result):
+    outside = ~result.mask
+    np.testing.assert_array_equal(result.image[outside], pictures["blurred"][outside])
+
+
+def test_the_sharp_scene_is_nearly_left_alone(deblurrer, pictures):
+    assert deblurrer(pictures["sharp"]).coverage <= 0.05
+
+
+def test_the_packaged_bundle_verifies(deblurrer):
+    assert verify(deblurrer.bundle, deblurrer).failed is None

@@ -1,0 +1,151 @@
+"""Evaluation of a folder through the deployed pipeline."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from m2a.errors import UsageError
+from m2a.evaluation import Evaluation, Score, evaluate, overlap, psnr
+from m2a.runtime import load
+
+
+@pytest.fixture(scope="module")
+def deblurrer(tiny_bundle):
+    return load(tiny_bundle)
+
+
+def noise(seed, *shape):
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pictures: one with a blurred square, one where nothing moved."""
+    for name in ("blurred", "sharp", "mask"):
+        (tmp_path / name).mkdir()
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 20:40] = 255
+    for name, seed, label in (("a", 0, mask), ("b", 1, mask * 0)):
+        sharp = noise(seed, 40, 60, 3)
+        blurred = sharp.copy()
+        blurred[label > 0] //= 2
+        Image.fromarray(blurred).save(tmp_path / "blurred" / f"{name}.png")
+        Image.fromarray(sharp).save(tmp_path / "sharp" / f"{name}.png")
+        Image.fromarray(label).save(tmp_path / "mask" / f"{name}.png")
+    return tmp_path
+
+
+def load_arrays(folder, name):
+    return [np.asarray(Image.open(folder / part / f"{name}.png")) for part in ("blurred", "sharp")]
+
+
+def test_a_picture_scores_what_the_pipeline_and_the_metrics_give(folder, deblurrer):
+    score = evaluate(deblurrer, folder).scores[0]
+    blurred, sharp = load_arrays(folder, "a")
+    mask = np.asarray(Image.open(folder / "mask" / "a.png")) > 0
+    result = deblurrer(blurred)
+    found = overlap(result.probability >= deblurrer.threshold, mask)
+    assert score.name == "a"
+    assert score.psnr_before == psnr(blurred, sharp, mask)
+    assert score.psnr_after == psnr(result.image, sharp, mask)
+    assert score.gain == pytest.approx(score.psnr_after - score.psnr_before)
+    assert (score.iou, score.precision, score.recall) == (
+        found.iou,
+        found.precision,
+        found.recall,
+    )
+    assert score.coverage == result.coverage
+
+
+def test_where_nothing_moved_there_is_no_psnr(folder, deblurrer):
+    score = evaluate(deblurrer, folder).scores[1]
+    assert (score.psnr_before, score.psnr_after, score.gain) == (None, None, None)
+
+
+def test_every_picture_is_reported_as_it_is_done(folder, deblurrer):
+    reported = []
+    evaluation = evaluate(deblurrer, folder, progress=reported.append)
+    assert tuple(reported) == evaluation.scores
+    assert [score.name for score in reported] == ["a", "b"]
+
+
+def test_the_report_is_json(folder, deblurrer):
+    report = evaluate(deblurrer, folder).to_json()
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert report["summary"]["pictures"] == 2
+    assert [score["name"] for score in report["scores"]] == ["a", "b"]
+
+
+def score_of(**fields):
+    usual = {"iou": 0.5, "precision": 0.5, "recall": 0.5, "coverage": 0.2}
+    return Score(**({"name": "x", "psnr_before": 20.0, "psnr_after": 21.0} | usual | fields))
+
+
+def test_the_summary_averages_blurred_and_still_pictures_apart():
+    summary = Evaluation(
+        scores=(
+            score_of(psnr_after=22.0, iou=0.4),
+            score_of(psnr_after=19.0, iou=0.8),
+            score_of(psnr_before=None, psnr_after=None, iou=0.0, coverage=0.05),
+        )
+    ).summary()
+    assert (summary["pictures"], summary["blurred"]) == (3, 2)
+    assert summary["gain_db"] == pytest.approx(0.5)
+    assert summary["gain_db_worst"] == pytest.approx(-1)
+    assert summary["share_below_minus_0.1_db"] == pytest.approx(0.5)
+    assert summary["iou"] == pytest.approx(0.6)
+    assert summary["coverage"] == pytest.approx(0.15)
+    assert summary["coverage_unblurred"] == pytest.approx(0.05)
+
+
+def test_a_summary_without_blurred_pictures_has_no_gain():
+    summary = Evaluation(scores=(score_of(psnr_before=None, psnr_after=None),)).summary()
+    assert summary["gain_db"] is None
+    assert summary["iou"] is None
+    assert summary["blurred"] == 0
+
+
+def test_a_summary_without_still_pictures_has_no_false_alarms():
+    assert Evaluation(scores=(score_of(),)).summary()["coverage_unblurred"] is None
+
+
+def test_the_summary_has_what_it_documents():
+    summary = Evaluation(scores=(score_of(),)).summary()
+    named = {word.strip("`") for word in Evaluation.summary.__doc__.split() if word[0] == "`"}
+    assert named <= set(summary)
+
+
+def test_a_picture_that_was_perfect_and_stayed_so_gains_nothing():
+    assert score_of(psnr_before=math.inf, psnr_after=math.inf).gain == 0
+
+
+@pytest.mark.parametrize("missing", ["blurred", "sharp", "mask"])
+def test_a_missing_folder_is_named(folder, deblurrer, missing):
+    (folder / missing).rename(folder / "elsewhere")
+    with pytest.raises(UsageError, match=f"has no folder {missing};"):
+        evaluate(deblurrer, folder)
+
+
+def test_an_empty_folder_is_a_misuse(folder, deblurrer):
+    for path in (folder / "blurred").iterdir():
+        path.unlink()
+    with pytest.raises(UsageError, match="holds no pictures"):
+        evaluate(deblurrer, folder)
+
+
+@pytest.mark.parametrize("part", ["sharp", "mask"])
+def test_a_picture_without_its_partner_is_named(folder, deblurrer, part):
+    (folder / part / "b.png").unlink()
+    with pytest.raises(UsageError, match=r"b\.png needs exactly one"):
+        evaluate(deblurrer, folder)
+
+
+def test_a_partner_of_another_size_is_a_misuse(folder, deblurrer):
+    Image.fromarray(noise(5, 41, 60, 3)).save(folder / "sharp" / "a.png")
+    with pytest.raises(UsageError, match=r"uint8\[41, 60, 3\], expected uint8\[40, 60, 3\]"):
+        evaluate(deblurrer, folder)

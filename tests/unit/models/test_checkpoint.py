@@ -1,0 +1,203 @@
+"""Checkpoints: what is read, and what is refused with which words."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from random_network import TINY, random_network
+from safetensors.torch import save_file
+
+from m2a.errors import CheckpointError
+from m2a.models import PRESETS, M2AENetConfig
+from m2a.models.checkpoint import infer_config, load_checkpoint, save_checkpoint
+
+
+@pytest.fixture
+def state(tiny_network):
+    return {name: tensor.clone() for name, tensor in tiny_network.state_dict().items()}
+
+
+def assert_same(loaded, expected):
+    assert loaded.config == expected.config
+    assert not loaded.training
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_a_saved_checkpoint_loads_as_the_same_network(tiny_network, tmp_path):
+    save_checkpoint(tiny_network, tmp_path / "a.safetensors")
+    assert_same(load_checkpoint(tmp_path / "a.safetensors"), tiny_network)
+
+
+def test_saving_leaves_one_file(tiny_network, tmp_path):
+    save_checkpoint(tiny_network, tmp_path / "a.safetensors")
+    save_checkpoint(tiny_network, tmp_path / "a.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("key", [None, "state_dict", "params_ema", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
+def test_a_pickled_state_dict_loads_however_it_is_wrapped(
+    tiny_network, state, tmp_path, suffix, key, prefix
+):
+    content = {prefix + name: tensor for name, tensor in state.items()}
+    path = tmp_path / f"weights{suffix}"
+    torch.save({key: content, "epoch": 3} if key else content, path)
+    assert_same(load_checkpoint(path), tiny_network)
+
+
+def test_a_stored_configuration_is_taken(tiny_network, state, tmp_path):
+    torch.save({"state_dict": state, "config": TINY.to_json()}, tmp_path / "w.pth")
+    assert_same(load_checkpoint(tmp_path / "w.pth"), tiny_network)
+
+
+def test_safetensors_without_a_configuration_are_inferred(tiny_network, state, tmp_path):
+    save_file(state, tmp_path / "w.safetensors")
+    assert_same(load_checkpoint(tmp_path / "w.safetensors"), tiny_network)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        *PRESETS.values(),
+        M2AENetConfig(
+            width=6,
+            blocks=(1, 2, 1, 3),
+            trajectory_points=4,
+            mask_stem_width=3,
+            mask_widths=(4, 5, 6, 7),
+            mask_blocks=(2, 0, 1, 0),
+        ),
+    ],
+)
+def test_the_inferred_configuration_is_the_true_one(config):
+    assert infer_config(random_network(config, seed=0).state_dict()) == config
+
+
+def test_half_precision_weights_load_as_float32(state, tmp_path):
+    torch.save(
+        {n: t.half() if t.is_floating_point() else t for n, t in state.items()}, tmp_path / "w.pth"
+    )
+    loaded = load_checkpoint(tmp_path / "w.pth")
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+
+
+def test_a_foreign_state_dict_is_named_as_such(tmp_path):
+    torch.save({"conv1.weight": torch.zeros(3), "fc.bias": torch.zeros(2)}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path / "w.pth")
+    assert "conv1.weight" in str(caught.value)
+    assert "restorer.stem.weight" in str(caught.value)
+
+
+def test_missing_and_surplus_weights_are_listed(state, tmp_path):
+    del state["restorer.head.bias"]
+    state["restorer.tail.bias"] = torch.zeros(3)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path / "w.pth")
+    message = str(caught.value)
+    assert "missing (1): restorer.head.bias" in message
+    assert "not in the network (1): restorer.tail.bias" in message
+
+
+def test_a_wrong_shape_is_named_with_the_expected_one(state, tmp_path):
+    state["restorer.head.bias"] = torch.zeros(5)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"restorer\.head\.bias \(5,\), expected \(3,\)"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(state, tmp_path, value):
+    state["restorer.head.bias"][1] = value
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"not finite \(1\): restorer\.head\.bias"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+TORCH_WARNS = pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+"""Torch's own words about a pickle that `torch.save` did not write."""
+
+
+@TORCH_WARNS
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not a checkpoint\n",
+        b"",
+        b"\x80\x02",
+        b"\x80\x05",
+        b"PK\x03\x04 cut short",
+        b"\x80\x02X\x02\x00\x00\x00\xff\xfe.",
+        b"\x80\x02h\x07.",
+        bytes(range(256)),
+    ],
+)
+def test_a_file_that_is_no_pickle_is_refused(tmp_path, content):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"w\.pth"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("content", [b"not a checkpoint\n", b"", b"\xff" * 64])
+def test_a_damaged_safetensors_file_is_refused(tmp_path, content):
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        load_checkpoint(tmp_path / "w.safetensors")
+
+
+class Malicious:
+    """Unpickling it creates a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@TORCH_WARNS
+@pytest.mark.parametrize("save", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))])
+def test_a_malicious_pickle_is_refused_and_not_executed(state, tmp_path, save):
+    trap = tmp_path / "executed"
+    save({"state_dict": state, "extra": Malicious(trap)}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="weights_only=True"):
+        load_checkpoint(tmp_path / "w.pth")
+    assert not trap.exists()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none\.pth: found nothing"):
+        load_checkpoint(tmp_path / "none.pth")
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="found a directory"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_tensor_alone_is_refused(tmp_path):
+    torch.save(torch.zeros(3), tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="holds a Tensor"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+def test_a_dictionary_without_tensors_is_refused_with_its_keys(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="epoch"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("config", [{"width": 7}, {"depth": 3}, {"width": "wide"}])
+def test_an_invalid_stored_configuration_is_refused(state, tmp_path, config):
+    save_file(state, tmp_path / "w.safetensors", {"config": json.dumps(config)})
+    with pytest.raises(CheckpointError, match="configuration is invalid"):
+        load_checkpoint(tmp_path / "w.safetensors")

@@ -1,0 +1,118 @@
+"""Backends: the one asked for is the one used, or an error."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from m2a.errors import BackendError, MissingDependencyError, UsageError
+from m2a.runtime.backends import BACKENDS, open_runner
+from m2a.runtime.bundle import open_bundle
+
+
+@pytest.fixture(scope="module")
+def graph(tiny_bundle):
+    return open_bundle(tiny_bundle).graph("mask", precision="fp32")
+
+
+def feeds(side=64):
+    image = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
+    return {"image": image}
+
+
+@pytest.fixture
+def without_cuda(monkeypatch):
+    """As on a machine that has the CPU alone."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+
+
+def test_the_default_computes_on_the_cpu(graph):
+    runner = open_runner(graph, backend="ort-cpu")
+    assert runner.backend == "ort-cpu"
+    (probability,) = runner.run(feeds()).values()
+    assert probability.shape == (1, 1, 64, 64)
+    assert probability.dtype == np.float32
+
+
+def test_an_unknown_backend_is_a_misuse_and_the_known_are_listed(graph):
+    with pytest.raises(UsageError) as caught:
+        open_runner(graph, backend="cuda", allow_fallback=True)
+    assert "'cuda'" in str(caught.value)
+    assert all(name in str(caught.value) for name in BACKENDS)
+
+
+@pytest.mark.usefixtures("without_cuda")
+@pytest.mark.parametrize("backend", ["ort-cuda", "ort-tensorrt"])
+def test_a_backend_that_is_not_here_is_an_error_that_names_the_extra(graph, backend):
+    with pytest.raises(BackendError, match=r"m2a\[gpu\]"):
+        open_runner(graph, backend=backend)
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_a_fallback_that_was_allowed_says_who_computes(graph):
+    runner = open_runner(graph, backend="ort-cuda", allow_fallback=True)
+    assert runner.backend == "ort-cpu"
+    assert runner.run(feeds())["mask"].shape == (1, 1, 64, 64)
+
+
+def test_a_provider_that_silently_became_the_cpu_is_an_error(graph, monkeypatch):
+    """ONNX Runtime goes on with the CPU where CUDA's libraries do not load."""
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda model, options, providers: session(
+            model, options, providers=["CPUExecutionProvider"]
+        ),
+    )
+    with pytest.raises(BackendError, match="opened CPUExecutionProvider instead"):
+        open_runner(graph, backend="ort-cuda")
+
+
+def test_the_unoptimised_graph_gives_the_same_numbers(graph):
+    fast = open_runner(graph, backend="ort-cpu")
+    slow = open_runner(graph, backend="ort-cpu", optimize=False)
+    # Float32: fused convolutions add in another order.
+    assert np.abs(fast.run(feeds())["mask"] - slow.run(feeds())["mask"]).max() <= 1e-5
+
+
+def test_one_runner_takes_pictures_of_several_sizes(graph):
+    runner = open_runner(graph, backend="ort-cpu")
+    for side in (32, 96, 64):
+        assert runner.run(feeds(side))["mask"].shape == (1, 1, side, side)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph"])
+def test_a_graph_that_cannot_be_opened_is_an_error_on_one_line(content):
+    with pytest.raises(BackendError, match="cannot open the graph") as caught:
+        open_runner(content, backend="ort-cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_computation_that_fails_is_an_error(graph):
+    runner = open_runner(graph, backend="ort-cpu")
+    with pytest.raises(BackendError, match="ort-cpu failed"):
+        runner.run({"image": np.zeros((1, 4, 32, 32), np.float32)})
+
+
+def test_a_missing_runtime_names_the_extra(graph, monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'm2a\[cpu\]'"):
+        open_runner(graph, backend="ort-cpu")
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_float32_means_float32(name):
+    """No provider may round products to TF32."""
+    assert BACKENDS[name].options.get("use_tf32", "0") == "0"
