@@ -1,9 +1,9 @@
 """Makes the example photo: NASA's portrait of Eileen Collins, in which the shuttle model moves.
 
-The photograph is in the public domain (NASA, Great Images in NASA, S93-33458?); scikit-image ships it as `skimage.data.astronaut()`.
-The shuttle behind her is cut out along a hand-drawn outline, the wall behind it is filled in, and
-the exposure is rendered by m2a's own generator. Writes the blurred photo, the sharp scene at
-mid-exposure and the true mask beside this file.
+The photograph is in the public domain ("Great Images in NASA"); scikit-image ships it as
+`skimage.data.astronaut()`. The shuttle behind her is cut out along a hand-drawn outline, the wall
+behind it is filled in, and the exposure is rendered by m2a's own generator. Writes the blurred
+photo, the sharp scene at mid-exposure and the true mask beside this file.
 
     python examples/make_example.py
 """

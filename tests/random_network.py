@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from m2a.models import M2AENet, M2AENetConfig
+from m2a.models import PRESETS, M2AENet, M2AENetConfig
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.reparameterize import reparameterize
 from m2a.runtime.sites import build_sites, extract_patches, pad_image, pad_mask
@@ -23,6 +23,8 @@ TINY = M2AENetConfig(
     mask_widths=(4, 8, 8, 8),
 )
 """Small enough for hundreds of runs, with every kind of layer in it."""
+
+PRESETS_AND_TINY = {"tiny": TINY, **PRESETS}
 
 
 def random_network(config: M2AENetConfig, seed: int) -> M2AENet:

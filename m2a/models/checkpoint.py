@@ -26,13 +26,22 @@ _WRAPPERS = ("module.", "_orig_mod.", "net.", "network.")
 _LISTED = 5
 
 
-def save_checkpoint(network: M2AENet, path: Path) -> None:
-    """Writes weights and configuration as safetensors, atomically."""
+def save_checkpoint(
+    network: M2AENet, path: Path, *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes weights and configuration as safetensors, atomically.
+
+    Args:
+        network: the network.
+        path: the file, with the suffix `.safetensors`.
+        metadata: more entries for the file's header, beside `config`.
+    """
     save_file = _safetensors("save_file")
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    config = json.dumps(network.config.to_json())
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        save_file(tensors, temporary, {"config": json.dumps(network.config.to_json())})
+        save_file(tensors, temporary, {**(metadata or {}), "config": config})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -12,10 +12,13 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,6 +66,10 @@ class Progress:
     reconstruction_loss: float
     psnr_gain: float
     seconds_per_step: float
+
+
+_FIXED = ("model", "samples", "crop", "blur_length", "held_out", "seed")
+"""Fields of the recipe that a run keeps."""
 
 
 def train(
@@ -114,6 +121,8 @@ class Trainer:
     def __init__(self, config: TrainingConfig, pool: SamplePool) -> None:
         torch.manual_seed(config.seed)
         torch.set_float32_matmul_precision(config.matmul_precision)
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mask-step")
         self._config, self._pool = config, pool
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = M2AENet(config.network).to(self._device).train()
@@ -129,6 +138,8 @@ class Trainer:
             betas=(0.9, 0.99),
         )
         self._step = 0
+        self._began = 0
+        self._history: list[dict[str, Any]] = []
 
     def steps(self, run: Path) -> Iterator[Progress]:
         """Runs the remaining steps; yields the progress every 50, and saves checkpoints."""
@@ -167,39 +178,54 @@ class Trainer:
         self._set_learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
 
-        target, weight = (t.to(self._device) for t in mask_targets(crops.label))
-        logits = self._network.mask_predictor(image_batch(crops.blurred).to(self._device))
-        mask = mask_loss(logits, target, weight)
-        mask.backward()  # type: ignore[no-untyped-call]
-        predicted = logits.detach() > 0
-        overlap = (predicted * target * weight).sum()
-        union = ((predicted + target).clamp_max(1) * weight).sum()
-
-        reconstruction, before, after = self._restoration_step(
-            rng, crops, predicted[:, 0].cpu().numpy()
-        )
-        if not math.isfinite(mask.item() + reconstruction):
+        masks = self._restoration_masks(rng, crops)
+        # Side by side, each on half the cores: the operations are too small to share one each.
+        beside = self._executor.submit(self._mask_step, crops)
+        reconstruction, before, after = self._restoration_step(crops, masks)
+        mask, overlap, union = beside.result()
+        if not math.isfinite(mask + reconstruction):
             raise TrainingError(
-                f"step {self._step}: the loss is not finite (mask {mask.item()}, reconstruction "
+                f"step {self._step}: the loss is not finite (mask {mask}, reconstruction "
                 f"{reconstruction}); the last checkpoint is intact: lower the learning rates"
             )
         for part in (self._network.mask_predictor, self._network.restorer):
             nn.utils.clip_grad_norm_(part.parameters(), self._config.clip_norm)
         self._optimizer.step()
         self._update_average()
-        return np.array([mask.item(), overlap.item(), union.item(), reconstruction, before, after])
+        return np.array([mask, overlap, union, reconstruction, before, after])
 
-    def _restoration_step(
-        self, rng: np.random.Generator, crops: Crops, predicted: NDArray[np.bool_]
-    ) -> tuple[float, float, float]:
+    def _mask_step(self, crops: Crops) -> tuple[float, float, float]:
+        """Adds the mask predictor's gradient; returns loss, intersection and union."""
+        target, weight = (t.to(self._device) for t in mask_targets(crops.label))
+        logits = self._network.mask_predictor(image_batch(crops.blurred).to(self._device))
+        loss = mask_loss(logits, target, weight)
+        loss.backward()  # type: ignore[no-untyped-call]
+        predicted = logits.detach() > 0
+        overlap = (predicted * target * weight).sum()
+        union = ((predicted + target).clamp_max(1) * weight).sum()
+        return loss.item(), overlap.item(), union.item()
+
+    def _restoration_masks(self, rng: np.random.Generator, crops: Crops) -> NDArray[np.bool_]:
+        def predict(blurred: NDArray[np.uint8]) -> NDArray[np.bool_]:
+            image = image_batch(blurred[None]).to(self._device)
+            with torch.no_grad():
+                logits = self._average.mask_predictor(image)
+            predicted: NDArray[np.bool_] = (logits[0, 0] > 0).cpu().numpy()
+            return predicted
+
         trained = self._step >= PREDICTED_FROM * self._config.steps
-        masks = restoration_masks(
+        return restoration_masks(
             rng,
             crops,
-            predicted,
+            predict,
             predicted_share=PREDICTED_SHARE if trained else 0.0,
             budget=self._config.active_pixels,
         )
+
+    def _restoration_step(
+        self, crops: Crops, masks: NDArray[np.bool_]
+    ) -> tuple[float, float, float]:
+        """Adds the restorer's gradient; returns loss and mean squared error before and after."""
         batch = restoration_batch(crops, masks)
         if batch is None:
             return 0.0, 0.0, 0.0
@@ -238,7 +264,7 @@ class Trainer:
         temporary = run / ".state.tmp"
         torch.save(
             {
-                "recipe": json.dumps(self._config.to_json()),
+                "history": json.dumps(self._recipes()),
                 "step": self._step,
                 "network": self._network.state_dict(),
                 "average": self._average.state_dict(),
@@ -247,27 +273,41 @@ class Trainer:
             temporary,
         )
         temporary.replace(run / "state.pt")
-        save_checkpoint(self._average, run / "model.safetensors")
+        history = {"training": json.dumps(self._recipes())}
+        save_checkpoint(self._average, run / "model.safetensors", metadata=history)
         return run / "model.safetensors"
+
+    def _recipes(self) -> list[dict[str, Any]]:
+        """The recipes so far, each with the step from which it held, and the step reached."""
+        recipe = self._config.to_json()
+        if self._history and self._history[-1]["recipe"] == recipe:
+            begun = self._history
+        else:
+            begun = [*self._history, {"from_step": self._began, "recipe": recipe}]
+        return [*begun[:-1], {**begun[-1], "to_step": self._step}]
 
     def resume(self, run: Path) -> None:
         """Goes on from `state.pt` where there is one.
 
+        What is optimised must be the same; how (steps, rates, batch sizes) may change on the way,
+        and the checkpoint's history tells.
+
         Raises:
-            TrainingError: the state belongs to another recipe. Only `steps` may differ.
+            TrainingError: the state belongs to another network or other samples.
         """
         path = run / "state.pt"
         if not path.exists():
             return
         state = torch.load(path, map_location=self._device, weights_only=True)
-        stored, asked = json.loads(state["recipe"]), self._config.to_json()
-        changed = sorted(k for k in asked if k != "steps" and stored.get(k) != asked[k])
+        self._history = json.loads(state["history"])
+        stored, asked = self._history[-1]["recipe"], self._config.to_json()
+        changed = sorted(name for name in _FIXED if stored.get(name) != asked[name])
         if changed:
             raise TrainingError(
                 f"{path} was trained with other values of {changed}; "
                 "give another run folder, or the recipe that began it"
             )
-        self._step = state["step"]
+        self._step = self._began = state["step"]
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -276,7 +316,7 @@ class Trainer:
 def restoration_masks(
     rng: np.random.Generator,
     crops: Crops,
-    predicted: NDArray[np.bool_],
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.bool_]],
     *,
     predicted_share: float,
     budget: int,
@@ -286,19 +326,20 @@ def restoration_masks(
     Args:
         rng: chooses.
         crops: B samples.
-        predicted: bool [B, S, S].
+        predict: uint8 [S, S, 3] → bool [S, S], the predicted mask of a crop.
         predicted_share: of the crops that are restored under the predicted mask.
         budget: pixels, about; a crop that would exceed it is restored in a random window only.
 
     Returns:
         bool [B, S, S]; crops beyond the budget are empty.
     """
-    masks = np.zeros(predicted.shape, bool)
+    masks = np.zeros(crops.label.shape, bool)
     left = budget
     for number, label in enumerate(crops.label):
         if left <= 0:
             break
-        source = predicted[number] if rng.random() < predicted_share else label & MASKED > 0
+        by_prediction = rng.random() < predicted_share
+        source = predict(crops.blurred[number]) if by_prediction else label & MASKED > 0
         mask = dilate(source, int(rng.integers(MAX_TRAINING_DILATION + 1)))
         side = mask.shape[0]
         if mask.sum() > budget // 4:

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from random_network import TINY, noise_image, random_network, tables, to_tensor
+from random_network import PRESETS_AND_TINY, TINY, noise_image, random_network, tables, to_tensor
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,13 +17,11 @@ from m2a.models.gathered import GatheredRestorer
 from m2a.models.mask_predictor import fold_batch_norm
 from m2a.models.reparameterize import reparameterize
 
-CONFIGS = {"tiny": TINY, **PRESETS}
 
-
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", PRESETS_AND_TINY)
 @torch.no_grad()
 def test_folding_the_batch_norms_changes_nothing(name):
-    predictor = random_network(CONFIGS[name], seed=4).mask_predictor
+    predictor = random_network(PRESETS_AND_TINY[name], seed=4).mask_predictor
     folded = copy.deepcopy(predictor)
     fold_batch_norm(folded)
     image = to_tensor(noise_image(64, 96))
@@ -89,26 +87,26 @@ def test_the_predictor_costs_at_most_4_kflop_per_pixel(name):
     assert cost.mask <= 0.1 * cost.restore
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", PRESETS_AND_TINY)
 @torch.no_grad()
 def test_the_counted_cost_of_the_predictor_is_torchs(name):
-    predictor = random_network(CONFIGS[name], seed=0).mask_predictor
+    predictor = random_network(PRESETS_AND_TINY[name], seed=0).mask_predictor
     with FlopCounterMode(display=False) as counter:
         predictor(torch.rand((1, 3, 64, 96)))
     assert counter.get_total_flops() / (64 * 96) == pytest.approx(
-        count_cost(CONFIGS[name]).mask, rel=1e-9
+        count_cost(PRESETS_AND_TINY[name]).mask, rel=1e-9
     )
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", PRESETS_AND_TINY)
 @torch.no_grad()
 def test_the_counted_cost_of_the_restorer_is_torchs_under_a_full_mask(name):
-    network = random_network(CONFIGS[name], seed=0)
-    gathered = GatheredRestorer(CONFIGS[name])
+    network = random_network(PRESETS_AND_TINY[name], seed=0)
+    gathered = GatheredRestorer(PRESETS_AND_TINY[name])
     gathered.load_state_dict(reparameterize(network.restorer))
     inputs = tables(noise_image(32, 64), np.ones((32, 64), bool))
     with FlopCounterMode(display=False) as counter:
         gathered(inputs)
     assert counter.get_total_flops() / (32 * 64) == pytest.approx(
-        count_cost(CONFIGS[name]).restore, rel=1e-9
+        count_cost(PRESETS_AND_TINY[name]).restore, rel=1e-9
     )

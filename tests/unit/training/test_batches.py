@@ -1,0 +1,99 @@
+"""Batches: one tall canvas computes what crop by crop would."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from masks import draw_mask
+from random_network import PRESETS_AND_TINY, dense_rows, random_network
+
+from m2a.models.gathered import GatheredRestorer
+from m2a.models.reparameterize import reparameterize
+from m2a.training.batches import image_batch, mask_targets, restoration_batch
+from m2a.training.pool import MASKED, SHAKEN, VISIBLE, Crops
+
+SIDE = 64
+
+
+def draw_crops(count):
+    rng = np.random.default_rng(0)
+    blurred, sharp = rng.integers(0, 256, (2, count, SIDE, SIDE, 3)).astype(np.uint8)
+    return Crops(blurred=blurred, sharp=sharp, label=np.zeros((count, SIDE, SIDE), np.uint8))
+
+
+def draw_masks(*kinds):
+    return np.stack(
+        [
+            np.zeros((SIDE, SIDE), bool) if kind == "empty" else draw_mask(kind, SIDE, SIDE, seed=n)
+            for n, kind in enumerate(kinds)
+        ]
+    )
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+@torch.no_grad()
+def test_stacked_crops_give_the_residuals_of_every_crop_alone(preset):
+    """Trajectories reach up to 48 pixels; full masks up to the border meet the gap."""
+    network = random_network(PRESETS_AND_TINY[preset], seed=5)
+    crops, masks = draw_crops(4), draw_masks("full", "random", "full", "border")
+    batch = restoration_batch(crops, masks)
+    gathered = GatheredRestorer(network.config)
+    gathered.load_state_dict(reparameterize(network.restorer))
+    stacked = gathered(batch.tables)
+    alone = [
+        dense_rows(network, blurred.astype(np.float32) / 255, mask)
+        for blurred, mask in zip(crops.blurred, masks, strict=True)
+    ]
+    # Float32 sums in another order, as between the two forms.
+    assert (stacked.residual - torch.cat([rows.residual for rows in alone])).abs().max() <= 1e-5
+    assert (stacked.motion - torch.cat([rows.motion for rows in alone])).abs().max() <= 48e-5
+    assert stacked.motion.abs().max() > 16
+
+
+def test_the_pixels_are_the_active_ones_in_the_order_of_the_rows():
+    crops, masks = draw_crops(3), draw_masks("random", "single", "corners")
+    batch = restoration_batch(crops, masks)
+    assert torch.equal(batch.blurred, torch.from_numpy(crops.blurred[masks]).float() / 255)
+    assert torch.equal(batch.sharp, torch.from_numpy(crops.sharp[masks]).float() / 255)
+    # The centre of each patch is the pixel itself.
+    assert torch.equal(batch.tables.patches.reshape(-1, 5, 5, 3)[:, 2, 2], batch.blurred)
+
+
+def test_crops_are_numbered_without_gaps():
+    masks = draw_masks("empty", "single", "empty", "corners")
+    assert restoration_batch(draw_crops(4), masks).crop.tolist() == [0, 1, 1, 1, 1]
+
+
+def test_masks_without_an_active_pixel_make_no_batch():
+    assert restoration_batch(draw_crops(2), draw_masks("empty", "empty")) is None
+
+
+@pytest.mark.parametrize(
+    ("bits", "target", "weight"),
+    [
+        (0, 0, 1),
+        (MASKED, 0, 0),  # moves, but nothing shows it: either answer is right
+        (MASKED | VISIBLE, 1, 1),
+        (VISIBLE, 1, 1),
+        (SHAKEN, 0, 1),
+        (MASKED | SHAKEN, 0, 1),  # flat in a shaken picture: must not teach "smooth is blurred"
+        (MASKED | VISIBLE | SHAKEN, 1, 1),
+        (VISIBLE | SHAKEN, 1, 1),
+    ],
+)
+def test_targets_of_the_mask_loss(bits, target, weight):
+    found = mask_targets(np.full((2, 3, 3), bits, np.uint8))
+    for tensor, value in zip(found, (target, weight), strict=True):
+        assert tensor.dtype == torch.float32
+        assert tensor.shape == (2, 1, 3, 3)
+        assert (tensor == value).all()
+
+
+def test_images_become_planes_in_0_to_1():
+    images = np.zeros((2, 3, 5, 3), np.uint8)
+    images[1, 2, 4, 0] = 255
+    planes = image_batch(images)
+    assert planes.shape == (2, 3, 3, 5)
+    assert planes[1, 0, 2, 4] == 1
+    assert planes.sum() == 1

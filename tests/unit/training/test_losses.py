@@ -1,0 +1,95 @@
+"""Losses on cases whose answer is known by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from m2a.training.losses import ERROR_FLOOR, mask_loss, reconstruction_loss
+
+EXACT = 1e-6
+"""Float32 rounding of a handful of operations."""
+
+
+def crops(*numbers):
+    return torch.tensor(numbers)
+
+
+def test_a_perfect_restoration_is_at_the_floor():
+    sharp = torch.rand((4, 3), generator=torch.Generator().manual_seed(0))
+    loss = reconstruction_loss(sharp, sharp, crops(0, 0, 1, 1))
+    assert loss.item() == pytest.approx(math.log10(3e-5), abs=EXACT)
+
+
+def test_a_constant_error_of_a_tenth_is_a_mean_square_of_a_hundredth():
+    sharp = torch.full((5, 3), 0.5)
+    loss = reconstruction_loss(sharp + 0.1, sharp, crops(0, 0, 0, 0, 0))
+    assert loss.item() == pytest.approx(math.log10(0.01 + ERROR_FLOOR), abs=1e-5)
+
+
+def test_every_crop_weighs_the_same_whatever_its_size():
+    sharp = torch.zeros((4, 3))
+    restored = torch.tensor([[1.0] * 3, [0.1] * 3, [0.1] * 3, [0.1] * 3])
+    loss = reconstruction_loss(restored, sharp, crops(0, 1, 1, 1))
+    by_hand = (math.log10(1 + ERROR_FLOOR) + math.log10(0.01 + ERROR_FLOOR)) / 2
+    assert loss.item() == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_a_restored_crop_has_a_finite_gradient():
+    restored = torch.zeros((2, 3), requires_grad=True)
+    reconstruction_loss(restored, torch.zeros((2, 3)), crops(0, 0)).backward()
+    assert torch.equal(restored.grad, torch.zeros((2, 3)))
+
+
+def test_the_gradient_of_a_crop_does_not_depend_on_its_contrast():
+    """Errors ten times as large pull a tenth as hard per unit: the loss is a PSNR."""
+    gradients = []
+    for error in (0.1, 1.0):
+        restored = torch.full((2, 3), error, requires_grad=True)
+        reconstruction_loss(restored, torch.zeros((2, 3)), crops(0, 0)).backward()
+        gradients.append(restored.grad * error)
+    assert torch.allclose(*gradients, rtol=0.005)  # the floor shifts them by 0.3 %
+
+
+def label(*values):
+    return torch.tensor(values, dtype=torch.float32).reshape(1, 1, 1, -1)
+
+
+ONES = label(1, 1, 1, 1)
+
+
+def test_undecided_logits_cost_ln_2_and_the_dice_of_one_half():
+    loss = mask_loss(label(0, 0, 0, 0), label(1, 1, 0, 0), ONES)
+    dice = 1 - (2 * 1.0 + 1) / (2 + 2 + 1)
+    assert loss.item() == pytest.approx(math.log(2) + dice, abs=EXACT)
+
+
+def test_a_certain_and_right_answer_costs_nothing():
+    loss = mask_loss(label(99, 99, -99, -99), label(1, 1, 0, 0), ONES)
+    assert loss.item() == pytest.approx(0, abs=EXACT)
+
+
+def test_a_certain_and_wrong_answer_costs_its_logit_and_the_whole_dice():
+    loss = mask_loss(label(-50, -50, 50, 50), label(1, 1, 0, 0), ONES)
+    assert loss.item() == pytest.approx(50 + 1 - 1 / 5, abs=1e-4)
+
+
+def test_pixels_without_a_label_do_not_count():
+    weight = label(1, 1, 0, 0)
+    logits = label(0.3, -0.7, 5, -5).requires_grad_()
+    loss = mask_loss(logits, label(1, 0, 0, 1), weight)
+    loss.backward()
+    alone = mask_loss(label(0.3, -0.7), label(1, 0), label(1, 1))
+    assert loss.item() == pytest.approx(alone.item(), abs=EXACT)
+    assert not logits.grad[..., 2:].any()
+
+
+def test_a_batch_without_labels_costs_nothing():
+    assert mask_loss(label(3, -3), label(1, 0), label(0, 0)).item() == pytest.approx(0, abs=EXACT)
+
+
+def test_a_batch_without_blur_still_pays_for_false_alarms():
+    quiet, alarm = (mask_loss(label(v, v), label(0, 0), label(1, 1)) for v in (-9.0, 9.0))
+    assert quiet < 0.01 < alarm

@@ -1,0 +1,273 @@
+"""The trainer: short runs of a tiny network, killed, resumed and refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from random_network import TINY
+from skimage import data
+
+import m2a.training.trainer
+from m2a.errors import TrainingError
+from m2a.models import PRESETS
+from m2a.models.checkpoint import load_checkpoint
+from m2a.training.config import TrainingConfig, read_recipe
+from m2a.training.pool import MASKED, SHARD_SAMPLES, VISIBLE, PoolConfig, SamplePool
+from m2a.training.trainer import Trainer, restoration_masks, train
+
+RECIPE = TrainingConfig(
+    samples=SHARD_SAMPLES,
+    crop=32,
+    steps=6,
+    batch=4,
+    active_pixels=1000,
+    warmup=2,
+    checkpoint_every=3,
+    blur_length=(3.0, 8.0),
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """The preset `small` is the tiny network here, and every step is reported."""
+    monkeypatch.setattr(TrainingConfig, "network", property(lambda _: TINY))
+    monkeypatch.setattr(m2a.training.trainer, "LOG_STEPS", 1)
+
+
+def pool_config(folder, **changes):
+    settings = {
+        "photographs": folder,
+        "held_out": (),
+        "folder": folder,
+        "samples": SHARD_SAMPLES,
+        "crop": 32,
+        "blur_length": (3.0, 8.0),
+        "seed": 0,
+    }
+    return PoolConfig(**(settings | changes))
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """A complete pool of one shard: noise, of which a square is darker, and labelled so."""
+    rng = np.random.default_rng(0)
+    shard = rng.integers(0, 256, (SHARD_SAMPLES, 32, 32, 7)).astype(np.uint8)
+    shard[..., 3:6] = shard[..., :3]
+    shard[:, 8:24, 8:24, :3] //= 2
+    shard[..., 6] = 0
+    shard[:, 8:24, 8:24, 6] = MASKED | VISIBLE
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    np.save(folder / "shard-00000.npy", shard)
+    pool = SamplePool(pool_config(folder), [])
+    assert pool.refresh() == SHARD_SAMPLES
+    assert pool.complete
+    return pool
+
+
+def folder_of(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    return folder
+
+
+def test_a_run_learns_logs_and_leaves_a_checkpoint(pool, tmp_path):
+    run = folder_of(tmp_path, "run")
+    config = replace(RECIPE, steps=25, checkpoint_every=25, learning_rate=5e-3)
+    reports = list(Trainer(config, pool).steps(run))
+    assert [report.step for report in reports] == list(range(1, 26))
+    assert all(math.isfinite(report.mask_loss) for report in reports)
+    assert reports[-1].mask_loss < reports[0].mask_loss
+    assert reports[-1].reconstruction_loss < reports[0].reconstruction_loss
+    lines = (run / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 26))
+    assert load_checkpoint(run / "model.safetensors").config == TINY
+
+
+def test_a_killed_and_resumed_run_equals_an_unkilled_one_bit_for_bit(pool, tmp_path):
+    unkilled, killed = folder_of(tmp_path, "unkilled"), folder_of(tmp_path, "killed")
+    for _ in Trainer(RECIPE, pool).steps(unkilled):
+        pass
+
+    for progress in Trainer(RECIPE, pool).steps(killed):
+        if progress.step == 5:  # beyond the checkpoint of step 3, before that of step 6
+            break
+    torch.manual_seed(99)
+    resumed = Trainer(RECIPE, pool)
+    resumed.resume(killed)
+    assert [progress.step for progress in resumed.steps(killed)] == [4, 5, 6]
+
+    models = [(run / "model.safetensors").read_bytes() for run in (unkilled, killed)]
+    assert models[0] == models[1]
+    states = [torch.load(run / "state.pt", weights_only=True) for run in (unkilled, killed)]
+    assert states[0]["step"] == states[1]["step"] == 6
+    for name, tensor in states[0]["network"].items():
+        assert torch.equal(tensor, states[1]["network"][name]), name
+
+
+def test_the_seed_decides_the_weights(pool, tmp_path):
+    models = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run = folder_of(tmp_path, name)
+        models.append(Trainer(replace(RECIPE, seed=seed), pool).save(run).read_bytes())
+    assert models[0] == models[1] != models[2]
+
+
+def test_resuming_without_a_state_starts_at_the_beginning(pool, tmp_path):
+    trainer = Trainer(RECIPE, pool)
+    trainer.resume(tmp_path)
+    assert next(trainer.steps(tmp_path)).step == 1
+
+
+def test_a_changed_recipe_is_refused_by_the_name_of_the_change(pool, tmp_path):
+    Trainer(RECIPE, pool).save(tmp_path)
+    with pytest.raises(TrainingError, match=r"other values of \['batch', 'learning_rate'\]"):
+        Trainer(replace(RECIPE, learning_rate=1e-4, batch=8), pool).resume(tmp_path)
+
+
+def test_a_run_may_be_made_longer(pool, tmp_path):
+    for _ in Trainer(RECIPE, pool).steps(tmp_path):
+        pass
+    longer = Trainer(replace(RECIPE, steps=8), pool)
+    longer.resume(tmp_path)
+    assert [progress.step for progress in longer.steps(tmp_path)] == [7, 8]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(pool, tmp_path):
+    trainer = Trainer(replace(RECIPE, learning_rate=1e30, warmup=0), pool)
+    before = trainer.save(tmp_path).read_bytes()
+    with pytest.raises(TrainingError, match="the loss is not finite"):
+        list(trainer.steps(tmp_path))
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+def test_training_from_a_folder_of_photographs(tmp_path):
+    """Everything together, rendering included."""
+    photographs, run = folder_of(tmp_path, "photographs"), folder_of(tmp_path, "run")
+    Image.fromarray(data.astronaut()).save(photographs / "astronaut.png")
+    reports = []
+    config = replace(RECIPE, steps=2)
+    checkpoint = train(config, photographs=photographs, run=run, report=reports.append)
+    assert checkpoint == run / "model.safetensors"
+    assert load_checkpoint(checkpoint).config == TINY
+    assert reports[-1].samples == SHARD_SAMPLES
+    assert (run / "samples" / "shard-00000.npy").exists()
+
+
+def test_a_folder_without_photographs_is_an_error(tmp_path):
+    with pytest.raises(TrainingError):
+        train(RECIPE, photographs=folder_of(tmp_path, "none"), run=tmp_path / "run")
+
+
+class TestRestorationMasks:
+    """Which pixels are restored: true masks, dilated, or predicted ones, within a budget."""
+
+    def masks(self, pool, *, count=8, share=0.0, budget=10**6, seed=0):
+        rng = np.random.default_rng(seed)
+        crops = pool.draw(rng, count)
+        predicted = np.zeros((count, 32, 32), bool)
+        predicted[:, 0, 0] = True
+        chosen = restoration_masks(rng, crops, predicted, predicted_share=share, budget=budget)
+        return chosen, crops.label & MASKED > 0
+
+    def test_true_masks_are_covered(self, pool):
+        chosen, true = self.masks(pool)
+        assert (chosen | ~true).all()
+        assert not chosen[:, 0, 0].any()
+
+    def test_predicted_masks_replace_them(self, pool):
+        chosen, true = self.masks(pool, share=1.0)
+        assert chosen[:, 0, 0].all()
+        assert not (chosen & true)[:, 12:20, 12:20].any()
+
+    def test_the_budget_bounds_the_active_pixels(self, pool):
+        chosen, _ = self.masks(pool, budget=800)
+        assert 0 < chosen.sum() <= 800 + 256  # the last crop may exceed it, by one window
+        assert not chosen[-1].any()
+
+
+class TestSamplePool:
+    def test_the_same_seed_draws_the_same_samples(self, pool):
+        first, second = (pool.draw(np.random.default_rng(5), 4) for _ in range(2))
+        assert np.array_equal(first.blurred, second.blurred)
+        assert first.blurred.shape == (4, 32, 32, 3)
+        assert first.label.shape == (4, 32, 32)
+
+    def test_flips_keep_image_truth_and_label_together(self, pool):
+        crops = pool.draw(np.random.default_rng(5), 32)
+        moved = (crops.blurred != crops.sharp).any(axis=3)
+        assert not moved[crops.label == 0].any()
+        assert moved[crops.label > 0].mean() > 0.9
+
+    def test_a_shard_of_other_settings_is_refused(self, pool, tmp_path):
+        other = SamplePool(pool_config(tmp_path / "pool", crop=64), [])
+        with pytest.raises(TrainingError, match="rendered with other settings"):
+            other.refresh()
+
+    def test_a_process_that_died_is_an_error(self, tmp_path):
+        dead = SamplePool(pool_config(tmp_path), [SimpleNamespace(exitcode=1)])
+        with pytest.raises(TrainingError, match="died"):
+            dead.refresh()
+
+    def test_samples_are_rounded_up_to_whole_shards(self, tmp_path):
+        assert pool_config(tmp_path, samples=SHARD_SAMPLES + 1).shards == 2
+
+
+class TestRecipe:
+    def read(self, tmp_path, text):
+        (tmp_path / "recipe.toml").write_text(text)
+        return read_recipe(tmp_path / "recipe.toml")
+
+    def test_a_recipe_is_read(self, tmp_path):
+        text = 'model = "base"\nsteps = 7\nblur_length = [2.0, 9.0]\nheld_out = ["a"]\n'
+        config = self.read(tmp_path, text)
+        assert (config.model, config.steps) == ("base", 7)
+        assert (config.blur_length, config.held_out) == ((2.0, 9.0), ("a",))
+
+    def test_an_empty_recipe_is_the_default(self, tmp_path):
+        assert self.read(tmp_path, "") == TrainingConfig()
+
+    def test_an_unknown_field_is_named(self, tmp_path):
+        with pytest.raises(TrainingError, match=r"unknown fields \['stepz'\]"):
+            self.read(tmp_path, "stepz = 7\n")
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("steps = 0", "steps must be at least 1"),
+            ("crop = 100", "multiple of 32"),
+            ('model = "huge"', "model must be one of"),
+            ("learning_rate = 0", "learning_rate must be positive"),
+            ("learning_rate = nan", "learning_rate must be positive"),
+            ("ema_decay = 1.0", "ema_decay"),
+            ('matmul_precision = "low"', "matmul_precision"),
+            ('steps = "many"', "recipe"),
+            ("blur_length = [9.0, 2.0]", "blur_length"),
+            ("blur_length = [9.0]", "blur_length"),
+            ("warmup = -1", "warmup"),
+            ("weight_decay = -1.0", "weight_decay"),
+        ],
+    )
+    def test_an_invalid_value_is_refused_with_the_file(self, tmp_path, text, words):
+        with pytest.raises(TrainingError, match=words) as caught:
+            self.read(tmp_path, text)
+        assert "recipe.toml" in str(caught.value)
+
+    def test_what_is_not_toml_is_refused(self, tmp_path):
+        with pytest.raises(TrainingError, match="is not TOML"):
+            self.read(tmp_path, "steps: 7")
+
+    def test_a_missing_recipe_is_named(self, tmp_path):
+        with pytest.raises(TrainingError, match=r"cannot read the recipe .*none\.toml"):
+            read_recipe(tmp_path / "none.toml")
+
+    def test_the_presets_are_the_networks(self, monkeypatch):
+        monkeypatch.undo()
+        assert TrainingConfig(model="base").network == PRESETS["base"]
