@@ -1,6 +1,7 @@
 """Photographs and masks as files: read in one go, written whole or not at all.
 
-Which formats, depths and metadata are read and written: see `m2a.runtime.photo`.
+Which formats, depths and metadata are read and written: see `m2a.runtime.decoding` and
+`m2a.runtime.encoding`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import ImageError, UsageError
-from m2a.runtime.files import atomic_write, check_target
-from m2a.runtime.photo import (
+from m2a.runtime.decoding import MAX_PIXELS, decode_photo
+from m2a.runtime.encoding import (
     JPEG_QUALITY,
-    MAX_PIXELS,
     OUTPUT_SUFFIXES,
-    Photo,
     check_encodable,
-    decode_photo,
     encode_photo,
 )
+from m2a.runtime.files import atomic_write, check_target
+from m2a.runtime.photo import Photo
 
 __all__ = [
     "JPEG_QUALITY",

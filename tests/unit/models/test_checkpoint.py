@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from random_network import TINY, random_network
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from m2a.errors import CheckpointError
@@ -38,6 +39,13 @@ def test_saving_leaves_one_file(tiny_network, tmp_path):
     save_checkpoint(tiny_network, tmp_path / "a.safetensors")
     save_checkpoint(tiny_network, tmp_path / "a.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_more_entries_for_the_header_are_kept(tiny_network, tmp_path):
+    save_checkpoint(tiny_network, tmp_path / "a.safetensors", metadata={"training": "twice"})
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        assert file.metadata()["training"] == "twice"
+    assert_same(load_checkpoint(tmp_path / "a.safetensors"), tiny_network)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt"])

@@ -1,0 +1,174 @@
+"""From the bytes of a picture file to a photograph.
+
+Read: JPEG, PNG, TIFF, WebP, and AVIF/HEIF as far as the installed libvips has the codec. The
+format is recognised by the content, never by a name. 8 and 16 bits, grey or RGB, with or without
+alpha; palettes and 1-, 2- and 4-bit samples are expanded to 8 bits, 10- and 12-bit AVIF is
+shifted up to 16, and premultiplied TIFF colours are divided by their alpha. The EXIF orientation is
+applied. ICC profiles are carried along, not applied. Refused: CMYK and Lab, floating point and
+32-bit samples, files with more than one page or frame, and TIFF files with sub-images, which is
+what most camera raw files are.
+
+libvips sees contents, never file names, which it would parse for options in brackets.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m2a.errors import ImageError
+from m2a.runtime.photo import DEFAULT_RESOLUTION, Photo
+from m2a.runtime.vips import ICC_FIELD, load_vips, one_line
+
+if TYPE_CHECKING:
+    import pyvips
+
+__all__ = ["MAX_PIXELS", "decode_photo"]
+
+MAX_PIXELS = 2**28
+"""Pixels (H·W) accepted unless told otherwise: 16384 squared."""
+
+
+def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decode one photograph and turn it upright.
+
+    The samples are those of the file: no colour conversion, no rescaling (the module's
+    docstring lists the exceptions).
+
+    Args:
+        data: the whole content of a picture file.
+        origin: what error messages call it: the file's name.
+        max_pixels: the largest H·W accepted; checked in the header, before decoding.
+
+    Raises:
+        ImageError: the data are empty, damaged, truncated, too large or not supported.
+    """
+    name = _recognise(data)
+    if name is None:
+        raise ImageError(
+            f"{origin}: found {'an unknown kind of file' if data else 'an empty file'}, "
+            f"expected a picture: {', '.join(_LOADERS)}"
+        )
+    vips = load_vips()
+    try:
+        # "error": libvips would otherwise fill what a damaged file lacks with grey or black.
+        image = getattr(vips.Image, _LOADERS[name])(data, access="sequential", fail_on="error")
+        _check_header(image, name, origin=origin, max_pixels=max_pixels)
+        if _number(image, "orientation", default=1) != 1:
+            image = image.copy_memory().autorot()  # turning needs more than sequential access
+        samples = image.numpy().reshape(image.height, image.width, image.bands)
+        metadata = _metadata(image)
+    except (vips.Error, UnicodeDecodeError) as error:
+        # pyvips fails on a message that quotes a damaged file's bytes, and leaves it standing.
+        vips.vips_lib.vips_error_clear()
+        raise ImageError(
+            f"{origin}: found a damaged or unsupported {name} file ({one_line(error)}), "
+            "expected one that decodes completely"
+        ) from error
+    colours = 3 if image.bands >= 3 else 1
+    icc_profile = metadata.pop(ICC_FIELD, None)
+    return Photo(
+        pixels=np.ascontiguousarray(samples[:, :, :colours]),
+        alpha=np.ascontiguousarray(samples[:, :, colours]) if image.bands > colours else None,
+        format=name,
+        icc_profile=icc_profile if isinstance(icc_profile, bytes) else None,
+        metadata=metadata,
+        resolution=(_resolution(image.xres), _resolution(image.yres)),
+    )
+
+
+# Named here and not left to libvips' search, which knows vector graphics and the like too, and
+# takes a JPEG with a gain map for a high dynamic range picture of floating point samples.
+_LOADERS = {
+    "JPEG": "jpegload_buffer",
+    "PNG": "pngload_buffer",
+    "TIFF": "tiffload_buffer",
+    "WebP": "webpload_buffer",
+    "AVIF/HEIF": "heifload_buffer",
+}
+
+
+def _recognise(data: bytes) -> str | None:
+    """The format, by the file's first bytes."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"heic", b"heix", b"mif1"):
+        return "AVIF/HEIF"
+    return None
+
+
+_SAMPLES = ("uchar", "ushort")
+_COLOURS = ("b-w", "grey16", "srgb", "rgb16")
+
+
+def _check_header(image: pyvips.Image, name: str, *, origin: str, max_pixels: int) -> None:
+    """Refuse, before a pixel is decoded, what the runtime cannot work on."""
+    if image.width * image.height > max_pixels:
+        raise ImageError(
+            f"{origin}: found {image.width}x{image.height} pixels, expected at most {max_pixels}"
+        )
+    if image.format not in _SAMPLES:
+        raise ImageError(
+            f"{origin}: found samples of type {image.format!r}, "
+            "expected unsigned integers of 8 or 16 bits; convert it first"
+        )
+    if image.interpretation not in _COLOURS or not 1 <= image.bands <= 4:
+        raise ImageError(
+            f"{origin}: found {image.bands} samples a pixel in the colour space "
+            f"{image.interpretation!r}, expected grey or RGB with or without alpha; "
+            "convert it first"
+        )
+    pages = _number(image, "n-pages", default=1)
+    if pages != 1:
+        raise ImageError(
+            f"{origin}: found {pages} pages or frames in one {name} file, expected one picture; "
+            "save the wanted one on its own"
+        )
+    if _number(image, "n-subifds", default=0) != 0:
+        raise ImageError(
+            f"{origin}: found a TIFF file with sub-images, as camera raw files are, expected one "
+            "picture; develop or export it first"
+        )
+
+
+def _number(image: pyvips.Image, name: str, *, default: int) -> int:
+    return int(image.get(name)) if image.get_typeof(name) else default
+
+
+def _resolution(found: float) -> float:
+    """What libvips found, if that can be written and is not its 1.0 for files that say nothing."""
+    return found if 0 < found <= 1e6 and found != 1.0 else DEFAULT_RESOLUTION
+
+
+_KEPT = (ICC_FIELD, "exif-data", "xmp-data", "iptc-data", "resolution-unit")
+
+
+def _metadata(image: pyvips.Image) -> dict[str, bytes | str]:
+    """The fields to carry to the output.
+
+    Some versions of libvips drop a tag from "exif-data" at writing if its "exif-ifd…" field is
+    missing, so both are kept.
+    """
+    kept: dict[str, bytes | str] = {}
+    for name in image.get_fields():
+        if name not in _KEPT and not name.startswith("exif-ifd"):
+            continue
+        try:
+            value = image.get(name)
+        except UnicodeDecodeError:  # a text tag that is not UTF-8: pyvips cannot hand it over
+            continue
+        kept[name] = _upright(value) if name == "xmp-data" else value
+    return kept
+
+
+def _upright(xmp: bytes) -> bytes:
+    """XMP repeats the EXIF orientation: it must not turn the picture a second time."""
+    return re.sub(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
