@@ -6,6 +6,7 @@ each. Everything runs through the deployed pipeline, with predicted masks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from m2a.errors import UsageError
 from m2a.evaluation.metrics import overlap, psnr
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_mask, read_photo
+
+PERFECT = 100.0
+"""dB: more than any picture of 8 bits that differs in one value reaches in practice."""
 
 FOLDERS = ("blurred", "sharp", "mask")
 
@@ -44,10 +48,10 @@ class Score:
 
     @property
     def gain(self) -> float | None:
-        """PSNR difference inside the true mask in dB; 0 where both are infinite."""
+        """PSNR difference inside the true mask in dB; a perfect picture counts as 100 dB."""
         if self.psnr_before is None or self.psnr_after is None:
             return None
-        return 0.0 if self.psnr_before == self.psnr_after else self.psnr_after - self.psnr_before
+        return min(self.psnr_after, PERFECT) - min(self.psnr_before, PERFECT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +65,7 @@ class Evaluation:
     scores: tuple[Score, ...]
 
     def summary(self) -> dict[str, Any]:
-        """Means over the blurred pictures, and the false alarms on the others.
-
-        `iou` is the mean over blurred pictures; `pooled_iou` counts the pixels of all together.
-        """
+        """Means over the blurred pictures, and the false alarms on the others."""
         blurred = [score for score in self.scores if score.gain is not None]
         still = [score for score in self.scores if score.gain is None]
         gains = sorted(score.gain for score in blurred if score.gain is not None)
@@ -82,8 +83,12 @@ class Evaluation:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Returns summary and scores as JSON values."""
-        return {"summary": self.summary(), "scores": [asdict(score) for score in self.scores]}
+        """Returns summary and scores as JSON values; an infinite PSNR is null."""
+        scores = [
+            {name: None if value in (math.inf, None) else value for name, value in fields.items()}
+            for fields in map(asdict, self.scores)
+        ]
+        return {"summary": self.summary(), "scores": scores}
 
 
 def evaluate(

@@ -165,7 +165,7 @@ def check_not_constant(residual: NDArray[np.float32]) -> None:
     Raises:
         ParityError: parity of a network that does nothing proves nothing.
     """
-    deviation = float(residual.std(axis=0).max())
+    deviation = float(residual.std(axis=0, dtype=np.float64).max())
     if not deviation > MIN_RESIDUAL_DEVIATION:
         raise ParityError(
             f"the reference residual is constant (standard deviation {deviation:.1e}, expected "

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -121,7 +122,7 @@ class Bundle:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return Reference(**{n: arrays[n] for n in Reference.__dataclass_fields__})
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"{self.path / REFERENCE} is not a reference: {error}") from error
 
     def _read(self, file: StoredFile) -> bytes:
@@ -179,7 +180,7 @@ def open_bundle(path: Path, *, origin: str = "given") -> Bundle:
             f"{path} is not a bundle: cannot read its {MANIFEST} ({error.strerror}). "
             "`m2a export --ckpt model.pth` writes one"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{file} is not JSON: {error}") from error
     return _parse(path, origin, _Fields(file, content))
 
@@ -241,6 +242,7 @@ class _Fields:
     def file(self) -> StoredFile:
         stored = StoredFile(path=self.get("path", str), sha256=self.get("sha256", str))
         path = PurePosixPath(stored.path)
-        if path.is_absolute() or ".." in path.parts or "\\" in stored.path or ":" in stored.path:
+        foreign = any(sign in stored.path for sign in ("\\", ":", "\0"))
+        if path.is_absolute() or ".." in path.parts or foreign:
             raise BundleError(f"{self._source}: {self._name}path {stored.path!r} leaves the bundle")
         return stored

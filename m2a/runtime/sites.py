@@ -95,8 +95,9 @@ def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     for axis in (0, 1):
         reach = 0
         while reach < radius:
-            # Shifting a window of the reach r by up to 2r + 1 more leaves no hole.
-            step = min(radius - reach, 2 * reach + 1)
+            # By at most r + 1: a window of the reach r that the border cuts has only r + 1 pixels
+            # left, and must meet its shifted copy without a hole.
+            step = min(radius - reach, reach + 1)
             out = _shifted_or(out, step, axis=axis)
             reach += step
     return out

@@ -7,6 +7,7 @@ between them, so that one set of tables serves the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,11 @@ from torch import Tensor
 
 from m2a.models.config import LEVELS
 from m2a.models.gathered import Tables
-from m2a.runtime.sites import Sites, build_sites, extract_patches, pad_image
+from m2a.runtime.sites import Sites, build_sites, dilate, extract_patches, pad_image
 from m2a.training.pool import MASKED, SHAKEN, VISIBLE, Crops
+
+MAX_DILATION = 6
+"""Pixels by which a true mask is widened at most."""
 
 GAP = 64
 """Inactive rows between crops: more than a trajectory's reach of 48 pixels and its corner."""
@@ -57,6 +61,45 @@ def image_batch(images: NDArray[np.uint8]) -> Tensor:
     """Converts uint8 [B, H, W, 3] to f32 [B, 3, H, W] in [0, 1]."""
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return torch.from_numpy(planes).float() / 255
+
+
+def restoration_masks(
+    rng: np.random.Generator,
+    crops: Crops,
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.bool_]],
+    *,
+    predicted_share: float,
+    budget: int,
+) -> NDArray[np.bool_]:
+    """Chooses the pixels to restore: per crop the true mask, dilated at random, or the predicted.
+
+    Args:
+        rng: chooses.
+        crops: B samples.
+        predict: uint8 [S, S, 3] → bool [S, S], the predicted mask of a crop.
+        predicted_share: of the crops that are restored under the predicted mask.
+        budget: pixels, about; a crop that would exceed it is restored in a random window only.
+
+    Returns:
+        bool [B, S, S]; crops beyond the budget are empty.
+    """
+    masks = np.zeros(crops.label.shape, bool)
+    left = budget
+    for number, label in enumerate(crops.label):
+        if left <= 0:
+            break
+        by_prediction = rng.random() < predicted_share
+        source = predict(crops.blurred[number]) if by_prediction else label & MASKED > 0
+        mask = dilate(source, int(rng.integers(MAX_DILATION + 1)))
+        side = mask.shape[0]
+        if mask.sum() > budget // 4:
+            window = np.zeros_like(mask)
+            top, first = rng.integers(side // 2 + 1, size=2)
+            window[top : top + side // 2, first : first + side // 2] = True
+            mask = mask & window
+        masks[number] = mask
+        left -= int(mask.sum())
+    return masks
 
 
 def restoration_batch(crops: Crops, masks: NDArray[np.bool_]) -> RestorationBatch | None:

@@ -84,6 +84,13 @@ class TrainingConfig:
         for name in ("learning_rate", "mask_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, found {getattr(self, name)}")
+        for name in ("warmup", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, found {getattr(self, name)}")
+        if len(self.blur_length) != 2 or not 0 < self.blur_length[0] <= self.blur_length[1]:
+            raise ValueError(
+                f"blur_length must be (shortest, longest), both positive, found {self.blur_length}"
+            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), found {self.ema_decay}")
 

@@ -31,15 +31,18 @@ from m2a.models.checkpoint import save_checkpoint
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
-from m2a.runtime.sites import dilate
-from m2a.training.batches import image_batch, mask_targets, restoration_batch
+from m2a.training.batches import (
+    image_batch,
+    mask_targets,
+    restoration_batch,
+    restoration_masks,
+)
 from m2a.training.config import TrainingConfig
 from m2a.training.losses import mask_loss, reconstruction_loss
-from m2a.training.pool import MASKED, SHARD_SAMPLES, Crops, PoolConfig, SamplePool, rendering
+from m2a.training.pool import SHARD_SAMPLES, Crops, PoolConfig, SamplePool, rendering
 
 POOL_REFRESH_STEPS = 50
 LOG_STEPS = 50
-MAX_TRAINING_DILATION = 6
 PREDICTED_SHARE = 0.3
 PREDICTED_FROM = 0.25
 """From this share of the steps on, some crops are restored under the predicted mask."""
@@ -311,45 +314,6 @@ class Trainer:
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
-
-
-def restoration_masks(
-    rng: np.random.Generator,
-    crops: Crops,
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.bool_]],
-    *,
-    predicted_share: float,
-    budget: int,
-) -> NDArray[np.bool_]:
-    """Chooses the pixels to restore: per crop the true mask, dilated at random, or the predicted.
-
-    Args:
-        rng: chooses.
-        crops: B samples.
-        predict: uint8 [S, S, 3] → bool [S, S], the predicted mask of a crop.
-        predicted_share: of the crops that are restored under the predicted mask.
-        budget: pixels, about; a crop that would exceed it is restored in a random window only.
-
-    Returns:
-        bool [B, S, S]; crops beyond the budget are empty.
-    """
-    masks = np.zeros(crops.label.shape, bool)
-    left = budget
-    for number, label in enumerate(crops.label):
-        if left <= 0:
-            break
-        by_prediction = rng.random() < predicted_share
-        source = predict(crops.blurred[number]) if by_prediction else label & MASKED > 0
-        mask = dilate(source, int(rng.integers(MAX_TRAINING_DILATION + 1)))
-        side = mask.shape[0]
-        if mask.sum() > budget // 4:
-            window = np.zeros_like(mask)
-            top, first = rng.integers(side // 2 + 1, size=2)
-            window[top : top + side // 2, first : first + side // 2] = True
-            mask = mask & window
-        masks[number] = mask
-        left -= int(mask.sum())
-    return masks
 
 
 def _groups(part: nn.Module, rate: float, decay: float) -> list[dict[str, object]]:

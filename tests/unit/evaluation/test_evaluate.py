@@ -114,17 +114,6 @@ def test_a_summary_without_still_pictures_has_no_false_alarms():
     assert Evaluation(scores=(score_of(),)).summary()["coverage_unblurred"] is None
 
 
-def test_the_pooled_iou_counts_the_pixels_of_all_pictures_together(folder, deblurrer):
-    both = union = 0
-    for name in ("a", "b"):
-        mask = np.asarray(Image.open(folder / "mask" / f"{name}.png")) > 0
-        blurred, _ = load_arrays(folder, name)
-        found = deblurrer(blurred).probability >= deblurrer.threshold
-        both, union = both + (found & mask).sum(), union + (found | mask).sum()
-    summary = evaluate(deblurrer, folder).summary()
-    assert summary["pooled_iou"] == pytest.approx(both / union)
-
-
 def test_a_report_with_an_infinite_psnr_is_json():
     """JSON has no Infinity; a strict reader refuses it."""
     report = Evaluation(scores=(score_of(psnr_before=math.inf, psnr_after=math.inf),)).to_json()
@@ -133,6 +122,10 @@ def test_a_report_with_an_infinite_psnr_is_json():
 
 def test_a_picture_that_was_perfect_and_stayed_so_gains_nothing():
     assert score_of(psnr_before=math.inf, psnr_after=math.inf).gain == 0
+
+
+def test_a_perfect_restoration_counts_as_100_db_and_keeps_the_mean_finite():
+    assert score_of(psnr_before=30.0, psnr_after=math.inf).gain == pytest.approx(70)
 
 
 @pytest.mark.parametrize("missing", ["blurred", "sharp", "mask"])

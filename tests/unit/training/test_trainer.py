@@ -20,9 +20,10 @@ import m2a.training.trainer
 from m2a.errors import TrainingError
 from m2a.models import PRESETS
 from m2a.models.checkpoint import load_checkpoint
+from m2a.training.batches import restoration_masks
 from m2a.training.config import TrainingConfig, read_recipe
 from m2a.training.pool import MASKED, SHARD_SAMPLES, VISIBLE, PoolConfig, SamplePool
-from m2a.training.trainer import Trainer, restoration_masks, train
+from m2a.training.trainer import Trainer, train
 
 RECIPE = TrainingConfig(
     samples=SHARD_SAMPLES,
