@@ -7,7 +7,6 @@ between them, so that one set of tables serves the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,43 +62,38 @@ def image_batch(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(planes).float() / 255
 
 
-def restoration_masks(
-    rng: np.random.Generator,
-    crops: Crops,
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.bool_]],
-    *,
-    predicted_share: float,
-    budget: int,
-) -> NDArray[np.bool_]:
-    """Chooses the pixels to restore: per crop the true mask, dilated at random, or the predicted.
+def restoration_masks(rng: np.random.Generator, crops: Crops, *, budget: int) -> NDArray[np.bool_]:
+    """Chooses the pixels to restore: the true mask of each crop, widened at random.
 
     Args:
-        rng: chooses.
+        rng: chooses how much, and where a crop that is too large is cut.
         crops: B samples.
-        predict: uint8 [S, S, 3] → bool [S, S], the predicted mask of a crop.
-        predicted_share: of the crops that are restored under the predicted mask.
-        budget: pixels, about; a crop that would exceed it is restored in a random window only.
+        budget: pixels, about; a crop that takes more than a quarter of it is restored in a random
+            window of half its side only.
 
     Returns:
-        bool [B, S, S]; crops beyond the budget are empty.
+        bool [B, S, S]; crops without visible blur, and those beyond the budget, are empty.
     """
     masks = np.zeros(crops.label.shape, bool)
     left = budget
     for number, label in enumerate(crops.label):
         if left <= 0:
             break
-        by_prediction = rng.random() < predicted_share
-        source = predict(crops.blurred[number]) if by_prediction else label & MASKED > 0
-        mask = dilate(source, int(rng.integers(MAX_DILATION + 1)))
-        side = mask.shape[0]
+        mask = dilate(label & MASKED > 0, int(rng.integers(MAX_DILATION + 1)))
         if mask.sum() > budget // 4:
-            window = np.zeros_like(mask)
-            top, first = rng.integers(side // 2 + 1, size=2)
-            window[top : top + side // 2, first : first + side // 2] = True
-            mask = mask & window
+            mask &= _window(rng, mask.shape[0])
+        if not (mask & (label & VISIBLE > 0)).any():
+            continue
         masks[number] = mask
         left -= int(mask.sum())
     return masks
+
+
+def _window(rng: np.random.Generator, side: int) -> NDArray[np.bool_]:
+    window = np.zeros((side, side), bool)
+    top, first = rng.integers(side // 2 + 1, size=2)
+    window[top : top + side // 2, first : first + side // 2] = True
+    return window
 
 
 def restoration_batch(crops: Crops, masks: NDArray[np.bool_]) -> RestorationBatch | None:

@@ -1,10 +1,10 @@
 """The trainer: mask predictor and restorer together, resumable, on the CPU or one GPU.
 
 Each step trains the mask predictor on a batch of crops and the restorer, in its gathered form,
-on the active pixels of as many of them as fit the budget. Crops are restored under their true
-mask, dilated at random; later some under the predicted one, so that the restorer meets at training
-what it meets at inference: sharp pixels in the mask, and blurred ones missing from it. Not from the
-start: an untrained prediction is mostly sharp pixels, which teach the restorer to do nothing.
+on the active pixels of as many of them as fit the budget, under their true masks, widened at
+random. (Under predicted masks it unlearns: they are mostly sharp pixels at first, which teach it
+to do nothing. Of a gain of 0.48 dB on held-out crops, 250 such steps in three crops of ten left
+0.28.)
 """
 
 from __future__ import annotations
@@ -43,9 +43,6 @@ from m2a.training.pool import SHARD_SAMPLES, Crops, PoolConfig, SamplePool, rend
 
 POOL_REFRESH_STEPS = 50
 LOG_STEPS = 50
-PREDICTED_SHARE = 0.3
-PREDICTED_FROM = 0.25
-"""From this share of the steps on, some crops are restored under the predicted mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +178,7 @@ class Trainer:
         self._set_learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
 
-        masks = self._restoration_masks(rng, crops)
+        masks = restoration_masks(rng, crops, budget=self._config.active_pixels)
         # Side by side, each on half the cores: the operations are too small to share one each.
         beside = self._executor.submit(self._mask_step, crops)
         reconstruction, before, after = self._restoration_step(crops, masks)
@@ -207,23 +204,6 @@ class Trainer:
         overlap = (predicted * target * weight).sum()
         union = ((predicted + target).clamp_max(1) * weight).sum()
         return loss.item(), overlap.item(), union.item()
-
-    def _restoration_masks(self, rng: np.random.Generator, crops: Crops) -> NDArray[np.bool_]:
-        def predict(blurred: NDArray[np.uint8]) -> NDArray[np.bool_]:
-            image = image_batch(blurred[None]).to(self._device)
-            with torch.no_grad():
-                logits = self._average.mask_predictor(image)
-            predicted: NDArray[np.bool_] = (logits[0, 0] > 0).cpu().numpy()
-            return predicted
-
-        trained = self._step >= PREDICTED_FROM * self._config.steps
-        return restoration_masks(
-            rng,
-            crops,
-            predict,
-            predicted_share=PREDICTED_SHARE if trained else 0.0,
-            budget=self._config.active_pixels,
-        )
 
     def _restoration_step(
         self, crops: Crops, masks: NDArray[np.bool_]

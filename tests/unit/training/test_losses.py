@@ -20,7 +20,7 @@ def crops(*numbers):
 def test_a_perfect_restoration_is_at_the_floor():
     sharp = torch.rand((4, 3), generator=torch.Generator().manual_seed(0))
     loss = reconstruction_loss(sharp, sharp, crops(0, 0, 1, 1))
-    assert loss.item() == pytest.approx(math.log10(3e-5), abs=EXACT)
+    assert loss.item() == pytest.approx(math.log10(1e-4), abs=EXACT)
 
 
 def test_a_constant_error_of_a_tenth_is_a_mean_square_of_a_hundredth():
@@ -50,7 +50,7 @@ def test_the_gradient_of_a_crop_does_not_depend_on_its_contrast():
         restored = torch.full((2, 3), error, requires_grad=True)
         reconstruction_loss(restored, torch.zeros((2, 3)), crops(0, 0)).backward()
         gradients.append(restored.grad * error)
-    assert torch.allclose(*gradients, rtol=0.005)  # the floor shifts them by 0.3 %
+    assert torch.allclose(*gradients, rtol=0.012)  # the floor shifts them by 1 %
 
 
 def label(*values):
