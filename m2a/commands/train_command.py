@@ -14,13 +14,18 @@ from m2a.commands.options import EXISTING_OR_NOT
 @click.option("--photos", type=EXISTING_OR_NOT, required=True, help="Folder of sharp photographs.")
 @click.option("-o", "--output", type=EXISTING_OR_NOT, required=True, help="Folder of the run.")
 @click.option(
+    "--init",
+    type=EXISTING_OR_NOT,
+    help="Begin from this checkpoint instead of random weights, to go on training or to fine-tune.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(1),
     default=1,
     show_default=True,
     help="Processes that render samples beside the training.",
 )
-def command(recipe: Path, photos: Path, output: Path, workers: int) -> None:
+def command(recipe: Path, photos: Path, output: Path, init: Path | None, workers: int) -> None:
     """Train M2AENet by a RECIPE (TOML); the same command goes on where a killed run stopped.
 
     \b
@@ -42,6 +47,6 @@ def command(recipe: Path, photos: Path, output: Path, workers: int) -> None:
         )
 
     checkpoint = train(
-        config, photographs=photos, run=output, render_workers=workers, report=report
+        config, photographs=photos, run=output, init=init, render_workers=workers, report=report
     )
     click.echo(f"Trained: {checkpoint}\nNext: m2a export --ckpt {checkpoint}")

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from m2a.errors import TrainingError
-from m2a.models.checkpoint import save_checkpoint
+from m2a.models.checkpoint import load_checkpoint, save_checkpoint
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
@@ -77,6 +77,7 @@ def train(
     *,
     photographs: Path,
     run: Path,
+    init: Path | None = None,
     render_workers: int = 1,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Path:
@@ -86,6 +87,8 @@ def train(
         config: the recipe.
         photographs: folder of sharp photographs.
         run: folder of the run: `samples/`, `state.pt`, `log.jsonl`, `model.safetensors`.
+        init: a checkpoint to begin from instead of random weights; its optimiser's moments begin
+            anew. Without effect where the run goes on.
         render_workers: processes that render samples beside the training.
         report: called every 50 steps.
 
@@ -95,6 +98,7 @@ def train(
     Raises:
         TrainingError: there are no photographs, the run belongs to another recipe, or a loss is
             not finite.
+        CheckpointError: `init` cannot be read.
     """
     pool_config = PoolConfig(
         photographs=photographs,
@@ -109,7 +113,8 @@ def train(
         while pool.refresh() < SHARD_SAMPLES:
             time.sleep(0.5)
         trainer = Trainer(config, pool)
-        trainer.resume(run)
+        if not trainer.resume(run) and init is not None:
+            trainer.begin_from(init)
         for progress in trainer.steps(run):
             report(progress)
     return trainer.save(run)
@@ -263,24 +268,27 @@ class Trainer:
     def _recipes(self) -> list[dict[str, Any]]:
         """The recipes so far, each with the step from which it held, and the step reached."""
         recipe = self._config.to_json()
-        if self._history and self._history[-1]["recipe"] == recipe:
+        if self._history and self._history[-1].get("recipe") == recipe:
             begun = self._history
         else:
             begun = [*self._history, {"from_step": self._began, "recipe": recipe}]
         return [*begun[:-1], {**begun[-1], "to_step": self._step}]
 
-    def resume(self, run: Path) -> None:
+    def resume(self, run: Path) -> bool:
         """Goes on from `state.pt` where there is one.
 
         What is optimised must be the same; how (steps, rates, batch sizes) may change on the way,
         and the checkpoint's history tells.
+
+        Returns:
+            Whether there was a state to go on from.
 
         Raises:
             TrainingError: the state belongs to another network or other samples.
         """
         path = run / "state.pt"
         if not path.exists():
-            return
+            return False
         state = torch.load(path, map_location=self._device, weights_only=True)
         self._history = json.loads(state["history"])
         stored, asked = self._history[-1]["recipe"], self._config.to_json()
@@ -294,6 +302,24 @@ class Trainer:
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
+        return True
+
+    def begin_from(self, checkpoint: Path) -> None:
+        """Takes the weights of a checkpoint, and remembers its name in the history.
+
+        Raises:
+            TrainingError: the checkpoint is of another configuration.
+            CheckpointError: it cannot be read.
+        """
+        network = load_checkpoint(checkpoint)
+        if network.config != self._network.config:
+            raise TrainingError(
+                f"{checkpoint} holds the {network.config.name} network, the recipe asks for "
+                f"{self._config.model}"
+            )
+        for part in (self._network, self._average):
+            part.load_state_dict(network.state_dict())
+        self._history = [{"checkpoint": checkpoint.name}]
 
 
 def _groups(part: nn.Module, rate: float, decay: float) -> list[dict[str, object]]:

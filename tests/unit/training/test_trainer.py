@@ -18,8 +18,8 @@ from skimage import data
 
 import m2a.training.trainer
 from m2a.errors import TrainingError
-from m2a.models import PRESETS
-from m2a.models.checkpoint import load_checkpoint
+from m2a.models import PRESETS, M2AENet
+from m2a.models.checkpoint import load_checkpoint, save_checkpoint
 from m2a.training.batches import restoration_masks
 from m2a.training.config import TrainingConfig, read_recipe
 from m2a.training.pool import MASKED, SHARD_SAMPLES, VISIBLE, PoolConfig, SamplePool
@@ -122,6 +122,27 @@ def test_a_killed_and_resumed_run_equals_an_unkilled_one_bit_for_bit(pool, tmp_p
     assert states[0]["history"] == states[1]["history"]
     for name, tensor in states[0]["network"].items():
         assert torch.equal(tensor, states[1]["network"][name]), name
+
+
+def test_a_run_begins_from_a_checkpoint_and_says_so(pool, tmp_path):
+    source = Trainer(replace(RECIPE, seed=7), pool).save(folder_of(tmp_path, "source"))
+    begun = Trainer(RECIPE, pool)
+    begun.begin_from(source)
+    copied = begun.save(folder_of(tmp_path, "copied"))
+    assert_same_weights(load_checkpoint(copied), load_checkpoint(source))
+    with safe_open(copied, framework="pt") as file:
+        history = json.loads(file.metadata()["training"])
+    assert [sorted(entry) for entry in history] == [
+        ["checkpoint"],
+        ["from_step", "recipe", "to_step"],
+    ]
+
+
+def test_a_checkpoint_of_another_network_is_refused(pool, tmp_path):
+    source = tmp_path / "small.safetensors"
+    save_checkpoint(M2AENet(PRESETS["small"]), source)
+    with pytest.raises(TrainingError, match=r"small\.safetensors"):
+        Trainer(RECIPE, pool).begin_from(source)
 
 
 def test_the_seed_decides_the_weights(pool, tmp_path):
