@@ -7,7 +7,6 @@ One file per command in `m2a.commands`; a command's module is imported when it i
 from __future__ import annotations
 
 import importlib
-import sys
 
 import click
 
@@ -53,6 +52,15 @@ class LazyCommands(click.Group):
         except M2AError as error:
             click.echo(f"m2a: {error}", err=True)
             ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            raise  # click ends quietly
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            click.echo(f"m2a: {place}{error.strerror or error}", err=True)
+            ctx.exit(1)
+        except MemoryError:
+            click.echo("m2a: out of memory; take a smaller picture or a smaller mask", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("m2a: interrupted", err=True)
             ctx.exit(130)
@@ -71,7 +79,3 @@ def main() -> None:
       m2a export --ckpt model.pth           checkpoint → ./m2a-bundle
       m2a verify                            the proof that it still gives the same picture
     """
-
-
-if __name__ == "__main__":
-    sys.exit(main())

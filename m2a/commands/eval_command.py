@@ -38,7 +38,9 @@ def command(
     deblurrer = open_bundle_on(
         chosen_bundle(bundle), backend=backend, allow_fallback=allow_fallback
     )
-    evaluation = evaluate(deblurrer, folder)
+    evaluation = evaluate(
+        deblurrer, folder, progress=lambda score: click.echo(f"{score.name} …", err=True)
+    )
     if as_json:
         print_json(evaluation.to_json())
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT, json_option, print_json
-from m2a.runtime.bundle import DEFAULT_DIRECTORY
+from m2a.runtime.bundle import DEFAULT_DILATE, DEFAULT_DIRECTORY, DEFAULT_THRESHOLD
 
 
 @click.command("export")
@@ -20,8 +20,20 @@ from m2a.runtime.bundle import DEFAULT_DIRECTORY
     show_default=True,
     help="The bundle's directory; an older bundle there is replaced as a whole.",
 )
-@click.option("--threshold", type=float, default=0.5, show_default=True, help="Stored default.")
-@click.option("--dilate", type=int, default=4, show_default=True, help="Stored default, pixels.")
+@click.option(
+    "--threshold",
+    type=float,
+    default=DEFAULT_THRESHOLD,
+    show_default=True,
+    help="The bundle's default for `m2a run --threshold`.",
+)
+@click.option(
+    "--dilate",
+    type=int,
+    default=DEFAULT_DILATE,
+    show_default=True,
+    help="The bundle's default for `m2a run --dilate`, pixels.",
+)
 @json_option
 def command(ckpt: Path, output: Path, threshold: float, dilate: int, as_json: bool) -> None:
     """Reparameterize a checkpoint, export both ONNX graphs and prove that they agree with torch.

@@ -44,8 +44,10 @@ def _print(bundle: Bundle, sizes: Mapping[str, int]) -> None:
         click.echo(f"  exported from {checkpoint.get('name')} (SHA-256 {digest}…)")
     cost = _section(model, "flop_per_pixel")
     for part, count in _section(model, "parameters").items():
-        flop = float(cost.get(part, 0)) / 1000
-        click.echo(f"  {part:8} {count:>10,} parameters, {flop:.1f} kFLOP per pixel it runs on")
+        flop = cost.get(part)
+        if isinstance(count, int) and isinstance(flop, (int, float)):
+            kilo = flop / 1000
+            click.echo(f"  {part:8} {count:>10,} parameters, {kilo:.1f} kFLOP per pixel it runs on")
     click.echo(
         f"  a pixel is restored where its blur probability is at least {bundle.threshold:g}, "
         f"and {bundle.dilate} pixels around"

@@ -17,7 +17,7 @@ from m2a.commands.options import (
     json_option,
     print_json,
 )
-from m2a.errors import UsageError
+from m2a.errors import M2AError, UsageError
 from m2a.runtime.deblurrer import Result, open_bundle_on
 from m2a.runtime.images import (
     Photo,
@@ -80,7 +80,7 @@ def command(
         check_output(mask_out, overwrite=overwrite)
         if mask_out.suffix.lower() != ".png":
             raise UsageError(f"{mask_out}: found the suffix {mask_out.suffix!r}, expected .png")
-        if mask_out.absolute() == output.absolute():
+        if mask_out.resolve() == output.resolve():
             raise UsageError(f"-o and --mask-out name the same file, {output}")
     photo = read_photo(image)
     check_output(output, overwrite=overwrite, photo=photo)
@@ -93,9 +93,15 @@ def command(
         allow_fallback=allow_fallback,
     )
     result = deblurrer(photo.pixels, mask=mask)
+    existed = output.exists()
     write_photo(output, replace(photo, pixels=result.image), overwrite=overwrite)
     if mask_out is not None:
-        write_mask(mask_out, result.mask, overwrite=overwrite)
+        try:
+            write_mask(mask_out, result.mask, overwrite=overwrite)
+        except M2AError:
+            if not existed:
+                output.unlink(missing_ok=True)
+            raise
     _report(image, output, result, as_json=as_json)
 
 

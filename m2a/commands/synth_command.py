@@ -15,7 +15,7 @@ from m2a.commands.options import EXISTING_OR_NOT
 @click.option("-o", "--output", type=EXISTING_OR_NOT, required=True, help="Folder to write.")
 @click.option("--count", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--size", type=click.IntRange(32), default=256, show_default=True, help="Pixels.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--only", multiple=True, metavar="NAME", help="Take this photo; repeatable.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 def command(

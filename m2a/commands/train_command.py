@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT
+from m2a.errors import MissingDependencyError
 
 
 @click.command("train")
@@ -32,8 +33,13 @@ def command(recipe: Path, photos: Path, output: Path, init: Path | None, workers
     Example:
       m2a train recipes/small.toml --photos photos -o runs/small
     """
-    from m2a.training.config import read_recipe
-    from m2a.training.trainer import Progress, train
+    try:
+        from m2a.training.config import read_recipe
+        from m2a.training.trainer import Progress, train
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("m2a"):
+            raise
+        raise MissingDependencyError(error.name, extra="train", purpose="Training") from error
 
     config = read_recipe(recipe)
 

@@ -148,11 +148,18 @@ def _triples(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
             f"{folder} has no folder {', '.join(missing)}; expected {', '.join(FOLDERS)} with "
             "pictures of the same names: `m2a synth PHOTOS -o DIR` writes them"
         )
-    pictures = sorted(path for path in (folder / "blurred").iterdir() if path.is_file())
+    pictures = sorted(
+        path
+        for path in (folder / "blurred").iterdir()
+        if path.is_file() and not path.name.startswith(".")
+    )
     if not pictures:
         raise UsageError(f"{folder / 'blurred'} holds no pictures")
     for blurred in pictures:
-        partners = [sorted((folder / name).glob(f"{blurred.stem}.*")) for name in FOLDERS[1:]]
+        partners = [
+            [path for path in (folder / name).iterdir() if path.stem == blurred.stem]
+            for name in FOLDERS[1:]
+        ]
         if any(len(found) != 1 for found in partners):
             raise UsageError(
                 f"{blurred} needs exactly one picture of its name in each of "

@@ -24,8 +24,11 @@ from m2a.graphs.contract import CONTRACTS, Port
 from m2a.models.checkpoint import load_checkpoint
 from m2a.models.cost import Cost, count_cost
 from m2a.models.network import M2AENet
+from m2a.runtime.backends import import_onnxruntime
 from m2a.runtime.bundle import (
+    DEFAULT_DILATE,
     DEFAULT_DIRECTORY,
+    DEFAULT_THRESHOLD,
     MANIFEST,
     REFERENCE,
     SCHEMA,
@@ -34,10 +37,7 @@ from m2a.runtime.bundle import (
 )
 from m2a.runtime.sites import MULTIPLE, PATCH
 
-DEFAULT_THRESHOLD = 0.5
-DEFAULT_DILATE = 4
-
-_PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
+_PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,8 @@ def export_bundle(
         ParityError: a form of the network disagrees with the torch masked dense network, or the
             network does nothing.
     """
-    target, source = Path(output), Path(ckpt)
+    target, source = _resolved(Path(output)), Path(ckpt)
+    onnxruntime = import_onnxruntime(extra="cpu")  # missed now, not after minutes of tracing
     if not 0 < threshold < 1 or dilate < 0:
         raise UsageError(
             f"the threshold must lie in (0, 1), found {threshold}, and the dilation must not be "
@@ -104,6 +105,7 @@ def export_bundle(
     _check_target(target)
     progress("reading the checkpoint")
     network = load_checkpoint(source)
+    digest = _sha256(source.read_bytes())
     progress("computing the reference")
     reference = compute_reference(network)
     progress("tracing the mask graph")
@@ -121,7 +123,7 @@ def export_bundle(
         "model": {
             "name": network.config.name,
             "config": network.config.to_json(),
-            "checkpoint": {"name": source.name, "sha256": _sha256(source.read_bytes())},
+            "checkpoint": {"name": source.name, "sha256": digest},
             "parameters": count_parameters(network),
             "flop_per_pixel": vars(count_cost(network.config)),
         },
@@ -152,13 +154,15 @@ def export_bundle(
             "m2a": __version__,
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
+            # The distribution is onnxruntime or onnxruntime-gpu; the module is one.
+            "onnxruntime": str(onnxruntime.__version__),
         },
     }
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     progress("writing the bundle")
     _write_swapped(target, files)
     return ExportReport(
-        bundle=target,
+        bundle=Path(output),
         model=network.config.name,
         parameters=count_parameters(network),
         cost=count_cost(network.config),
@@ -175,6 +179,14 @@ def count_parameters(network: M2AENet) -> dict[str, int]:
     }
 
 
+def _resolved(path: Path) -> Path:
+    """Follows links, so that a link's target is replaced and not the link."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{path} cannot be a bundle's directory: {error}") from error
+
+
 def _check_target(target: Path) -> None:
     if not target.exists():
         if not target.absolute().parent.is_dir():
@@ -186,7 +198,8 @@ def _check_target(target: Path) -> None:
         open_bundle(target)
     except BundleError as error:
         raise UsageError(
-            f"{target} exists and is not a bundle, so it is not replaced: {error}"
+            f"{target} exists and is not a bundle of this version, so it is not replaced "
+            f"({error}). Delete it, or choose another directory with -o"
         ) from error
 
 
@@ -204,7 +217,7 @@ def _write_swapped(target: Path, files: Mapping[str, bytes]) -> None:
             target.rename(old)
         try:
             fresh.rename(target)
-        except OSError:
+        except BaseException:  # Ctrl-C too must not lose the old bundle
             if old.exists():
                 old.rename(target)
             raise

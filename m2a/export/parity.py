@@ -18,9 +18,8 @@ from m2a.errors import ParityError
 from m2a.export.trace import DeployedMask, DeployedRestore
 from m2a.graphs.contract import CONTRACTS
 from m2a.models.network import M2AENet
-from m2a.runtime.backends import DEFAULT_BACKEND, open_runner
-from m2a.runtime.deblurrer import STEM_BORDER
-from m2a.runtime.sites import Sites, build_sites, extract_patches, pad_image, pad_mask
+from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
+from m2a.runtime.sites import BORDER, Sites, build_sites, extract_patches, pad_image, pad_mask
 from m2a.runtime.verify import LIMIT_FP32, MOTION_BOUND, worst
 
 MIN_RESIDUAL_DEVIATION = 1e-5
@@ -102,8 +101,9 @@ def measure_parity(
     Raises:
         ParityError: a stage exceeds 1e-4; the message names it and the case.
     """
-    mask_runner = open_runner(graphs["mask"], backend=DEFAULT_BACKEND)
-    restore_runner = open_runner(graphs["restore"], backend=DEFAULT_BACKEND)
+    mask_runner, restore_runner = open_runners(
+        [graphs["mask"], graphs["restore"]], backend=DEFAULT_BACKEND
+    )
     folded, gathered = DeployedMask(network.mask_predictor), DeployedRestore(network)
     errors: dict[str, float] = {}
 
@@ -118,7 +118,7 @@ def measure_parity(
 
     for case in cases:
         surroundings = pad_image(case.image)
-        padded = _tensor(surroundings[STEM_BORDER:-STEM_BORDER, STEM_BORDER:-STEM_BORDER])
+        padded = _tensor(surroundings[BORDER:-BORDER, BORDER:-BORDER])
         with torch.no_grad():
             probability = network.mask_predictor(padded).sigmoid()
             folded_probability = folded(padded)

@@ -1,8 +1,9 @@
 """Checkpoints: writing ours, and reading whatever training code left behind.
 
-Ours are safetensors files whose header carries the configuration. Read are also `.pth`/`.pt`
-files (`torch.load` with `weights_only=True`, so nothing is executed): a state dict, bare or under
-one of the usual keys, with or without a `module.` prefix, with or without a configuration.
+Ours are safetensors files whose header tells the configuration. Read are also `.pth`/`.pt` files
+(`torch.load` with `weights_only=True`, so nothing is executed): a state dict, bare or under one of
+the usual keys, with or without a `module.` prefix. A configuration that is stored beside it is not
+needed and not looked at: every field follows from the shapes, and the shapes are what runs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from m2a.models.config import LEVELS, M2AENetConfig
 from m2a.models.network import M2AENet
 
 _STATE_KEYS = ("ema", "params_ema", "state_dict", "model", "params", "net", "network")
-_CONFIG_KEYS = ("config", "model_config")
 _WRAPPERS = ("module.", "_orig_mod.", "net.", "network.")
 _LISTED = 5
 
@@ -59,16 +59,18 @@ def load_checkpoint(path: Path) -> M2AENet:
         CheckpointError: the file is missing or not a checkpoint, or its weights do not fit
             M2AENet; the message lists what did not match.
     """
-    state, stored = _read(path)
+    state = _read(path)
     state = {_unwrapped(name): tensor for name, tensor in state.items()}
+    # What a batch norm counted takes no part in inference, and its shape varies.
+    state = {n: tensor for n, tensor in state.items() if not n.endswith("num_batches_tracked")}
     try:
-        config = infer_config(state) if stored is None else M2AENetConfig.from_json(stored)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: the stored configuration is invalid: {error}") from error
+        config = infer_config(state)
+    except (ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{path}: its shapes belong to no M2AENet: {error}") from error
     except KeyError as error:
         raise CheckpointError(
-            f"{path} is not an M2AENet checkpoint: no configuration is stored and none can be "
-            f"inferred without {error.args[0]!r}. {_listing('It holds', sorted(state))}"
+            f"{path} is not an M2AENet checkpoint: its configuration cannot be inferred without "
+            f"{error.args[0]!r}. {_listing('It holds', sorted(state))}"
         ) from error
     network = M2AENet(config)
     _check_fit(path, state, network)
@@ -110,7 +112,7 @@ def infer_config(state: Mapping[str, Tensor]) -> M2AENetConfig:
     return M2AENetConfig.from_json(fields)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any] | None]:
+def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         found = "a directory" if path.is_dir() else "nothing"
         raise CheckpointError(f"cannot read the checkpoint {path}: found {found}, expected a file")
@@ -128,7 +130,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any] | None]:
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}, expected a dictionary of tensors"
         )
-    stored = next((content[k] for k in _CONFIG_KEYS if isinstance(content.get(k), Mapping)), None)
     nested = (content[k] for k in _STATE_KEYS if isinstance(content.get(k), Mapping))
     state = next(nested, content)
     tensors = {str(n): t for n, t in state.items() if isinstance(t, Tensor)}
@@ -137,19 +138,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any] | None]:
             f"{path} holds no tensors. {_listing('Found the keys', sorted(map(str, content)))}; "
             f"expected a state dict, bare or under one of {list(_STATE_KEYS)}"
         )
-    return tensors, stored
+    return tensors
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any] | None]:
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     safe_open = _safetensors("safe_open")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        stored = json.loads(metadata["config"]) if "config" in metadata else None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own exception type, without a base
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    return tensors, stored
 
 
 def _safetensors(name: str) -> Any:  # noqa: ANN401 - the package has no types

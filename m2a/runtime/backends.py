@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,16 +63,16 @@ BACKENDS: Mapping[str, OrtBackend] = {
 DEFAULT_BACKEND = "ort-cpu"
 
 
-def open_runner(
-    graph: bytes, *, backend: str, allow_fallback: bool = False, optimize: bool = True
-) -> Runner:
-    """Opens a graph on a backend.
+def open_runners(
+    graphs: Sequence[bytes], *, backend: str, allow_fallback: bool = False, optimize: bool = True
+) -> list[Runner]:
+    """Opens graphs on one backend, all of them or none.
 
     Args:
-        graph: a serialised ONNX model.
+        graphs: serialised ONNX models.
         backend: a key of `BACKENDS`.
-        allow_fallback: use `ort-cpu` where the backend cannot be used; `Runner.backend` says
-            which it was.
+        allow_fallback: use `ort-cpu` for all of them where the backend cannot be used for one;
+            `Runner.backend` says which it was.
         optimize: False computes node by node as written, on one thread: the slow reference.
 
     Raises:
@@ -83,11 +83,11 @@ def open_runner(
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
     try:
-        return OrtRunner(graph, backend=backend, optimize=optimize)
+        return [OrtRunner(graph, backend=backend, optimize=optimize) for graph in graphs]
     except BackendError:
         if not allow_fallback or backend == DEFAULT_BACKEND:
             raise
-        return OrtRunner(graph, backend=DEFAULT_BACKEND, optimize=optimize)
+        return [OrtRunner(graph, backend=DEFAULT_BACKEND, optimize=optimize) for graph in graphs]
 
 
 class OrtRunner:
@@ -112,7 +112,10 @@ class OrtRunner:
             settings.intra_op_num_threads = 1
         try:
             self._session = runtime.InferenceSession(
-                graph, settings, providers=[(chosen.provider, dict(chosen.options))]
+                graph,
+                settings,
+                providers=[(chosen.provider, dict(chosen.options))],
+                enable_fallback=0,  # else it prints on standard output and tries elsewhere
             )
         except Exception as error:  # the runtime's exceptions have no common base
             raise BackendError(
@@ -146,13 +149,21 @@ class OrtRunner:
 def import_onnxruntime(*, extra: str) -> Any:  # noqa: ANN401 - the package has no types
     """Imports ONNX Runtime, or says which extra installs it."""
     try:
-        return importlib.import_module("onnxruntime")
+        runtime = importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "onnxruntime" if extra == "cpu" else "onnxruntime-gpu",
             extra=extra,
             purpose="Running a bundle",
         ) from error
+    except ImportError as error:
+        raise BackendError(f"ONNX Runtime cannot be loaded: {_one_line(error)}") from error
+    if not hasattr(runtime, "InferenceSession"):
+        raise BackendError(
+            "ONNX Runtime is incomplete: onnxruntime and onnxruntime-gpu overwrite each other's "
+            "files. Uninstall both, then install m2a[cpu] or m2a[gpu]"
+        )
+    return runtime
 
 
 def _one_line(error: Exception) -> str:

@@ -29,6 +29,12 @@ REFERENCE = "reference.npz"
 PRECISIONS = ("fp32", "fp16", "int8")
 GRAPHS = ("mask", "restore")
 
+DEFAULT_THRESHOLD = 0.5
+"""The probability from which a pixel is active, where an export is not told another."""
+
+DEFAULT_DILATE = 4
+"""The radius in pixels of the dilation, likewise."""
+
 ENVIRONMENT_VARIABLE = "M2A_BUNDLE"
 DEFAULT_DIRECTORY = "m2a-bundle"
 PACKAGED = Path(__file__).resolve().parent.parent / "bundled"
@@ -121,9 +127,11 @@ class Bundle:
         content = self._read(self.reference_file)
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                return Reference(**{n: arrays[n] for n in Reference.__dataclass_fields__})
+                reference = Reference(**{n: arrays[n] for n in Reference.__dataclass_fields__})
         except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"{self.path / REFERENCE} is not a reference: {error}") from error
+        _check_reference(reference, self.path / REFERENCE)
+        return reference
 
     def _read(self, file: StoredFile) -> bytes:
         path = self.path / file.path
@@ -138,6 +146,25 @@ class Bundle:
                 f"the manifest says {file.sha256[:16]}…. Export again, or copy the bundle again"
             )
         return content
+
+
+def _check_reference(reference: Reference, path: Path) -> None:
+    size = reference.mask.shape
+    cells = tuple(-(-side // 32) * 8 for side in size)
+    expected = {
+        "image": (np.uint8, (*size, 3)),
+        "probability": (np.float32, size),
+        "mask": (np.bool_, size),
+        "residual": (np.float32, (*size, 3)),
+        "motion": (np.float32, (*cells, 4)),
+    }
+    for name, (dtype, shape) in expected.items():
+        found = getattr(reference, name)
+        if len(size) != 2 or found.dtype != dtype or found.shape != shape:
+            raise BundleError(
+                f"{path}: {name} is {found.dtype}{list(found.shape)}, "
+                f"expected {np.dtype(dtype)}{list(shape)}"
+            )
 
 
 def find_bundle(given: Path | None, *, working_directory: bool) -> Bundle:

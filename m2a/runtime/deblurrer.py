@@ -18,13 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BackendError, UsageError
-from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runner
-from m2a.runtime.bundle import Bundle, find_bundle
+from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
+from m2a.runtime.bundle import GRAPHS, Bundle, find_bundle
 from m2a.runtime.images import read_photo
 from m2a.runtime.pixels import Pixels, check_pixels
-from m2a.runtime.sites import build_sites, dilate, extract_patches, pad_image, pad_mask
-
-STEM_BORDER = 2
+from m2a.runtime.sites import BORDER, build_sites, dilate, extract_patches, pad_image, pad_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +167,7 @@ class Deblurrer:
         Returns:
             f32 [H', W'], the probability of visible motion blur.
         """
-        inner = surroundings[STEM_BORDER:-STEM_BORDER, STEM_BORDER:-STEM_BORDER]
+        inner = surroundings[BORDER:-BORDER, BORDER:-BORDER]
         image = np.ascontiguousarray(inner.transpose(2, 0, 1))[None]
         probability: NDArray[np.float32] = self._mask.run({"image": image})["mask"][0, 0]
         return probability
@@ -270,14 +268,11 @@ def open_bundle_on(
 
     `optimize=False` computes the graphs as they are written, on one thread: the slow reference.
     """
-    mask = open_runner(
-        bundle.graph("mask", precision=precision),
+    mask, restore = open_runners(
+        [bundle.graph(name, precision=precision) for name in GRAPHS],
         backend=backend,
         allow_fallback=allow_fallback,
         optimize=optimize,
-    )
-    restore = open_runner(
-        bundle.graph("restore", precision=precision), backend=mask.backend, optimize=optimize
     )
     return Deblurrer(
         bundle,
@@ -300,5 +295,5 @@ def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:
 
 
 def _no_motion(surroundings: NDArray[np.float32]) -> NDArray[np.float32]:
-    height, width = (side - 2 * STEM_BORDER for side in surroundings.shape[:2])
+    height, width = (side - 2 * BORDER for side in surroundings.shape[:2])
     return np.full((height // 4, width // 4, 4), np.nan, np.float32)

@@ -18,7 +18,8 @@ MULTIPLE = 32
 PATCH = 5
 """Side of the RGB neighbourhood that the stem reads."""
 
-_RADIUS = PATCH // 2
+BORDER = PATCH // 2
+"""Pixels by which an image is padded on each side for the patches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,8 @@ def pad_image(image: NDArray[np.float32]) -> NDArray[np.float32]:
         f32 [H' + 4, W' + 4, 3]. Its inner [2:-2, 2:-2] part is what the mask graph reads.
     """
     height, width = image.shape[:2]
-    rows = reflect_index(height, before=_RADIUS, total=padded_size(height))
-    columns = reflect_index(width, before=_RADIUS, total=padded_size(width))
+    rows = reflect_index(height, before=BORDER, total=padded_size(height))
+    columns = reflect_index(width, before=BORDER, total=padded_size(width))
     return np.ascontiguousarray(image[rows][:, columns])
 
 
@@ -218,7 +219,7 @@ def extract_patches(
         f32 [N, 75] in the order (ky, kx, c).
     """
     padded_width = surroundings.shape[1]
-    width = padded_width - 2 * _RADIUS
+    width = padded_width - 2 * BORDER
     y, x = np.divmod(pixels, width)
     first = (y * padded_width + x) * 3
     # A kernel row is one run of 15 floats in memory: gather runs, not single values.

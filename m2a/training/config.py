@@ -69,6 +69,13 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.held_out, tuple):
+            raise ValueError(f"held_out must be a list of names, found {self.held_out!r}")
+        for name in ("samples", "crop", "steps", "batch", "active_pixels", "seed"):
+            if type(getattr(self, name)) is not int:
+                raise ValueError(f"{name} must be an integer, found {getattr(self, name)!r}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, found {self.seed}")
         if self.model not in PRESETS:
             raise ValueError(f"model must be one of {sorted(PRESETS)}, found {self.model!r}")
         if self.crop < 32 or self.crop % 32:

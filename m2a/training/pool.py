@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,8 +93,8 @@ def rendering(config: PoolConfig, *, workers: int) -> Iterator[SamplePool]:
     Raises:
         TrainingError: the folder of photographs has no picture left to train on.
     """
-    config.folder.mkdir(parents=True, exist_ok=True)
     load_training_photographs(config)  # fail here, with a message, and not in a worker
+    config.folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = [
         context.Process(target=_render_shards, args=(config, worker, workers), daemon=True)
@@ -118,6 +119,7 @@ def _render_shards(config: PoolConfig, worker: int, workers: int) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's: it ends its workers
     missing = [n for n in range(worker, config.shards, workers) if not config.shard(n).exists()]
     if not missing:
         return

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,15 +110,30 @@ def train(
         blur_length=config.blur_length,
         seed=config.seed,
     )
-    with rendering(pool_config, workers=render_workers) as pool:
+    begin = None if init is None else load_checkpoint(init)
+    with rendering(pool_config, workers=render_workers) as pool, _torch_settings(config):
         while pool.refresh() < SHARD_SAMPLES:
             time.sleep(0.5)
         trainer = Trainer(config, pool)
-        if not trainer.resume(run) and init is not None:
-            trainer.begin_from(init)
+        if not trainer.resume(run) and init is not None and begin is not None:
+            trainer.begin_from(begin, name=init.name)
         for progress in trainer.steps(run):
             report(progress)
     return trainer.save(run)
+
+
+@contextmanager
+def _torch_settings(config: TrainingConfig) -> Iterator[None]:
+    """Sets torch's process-wide precision and threads for a training, and back again."""
+    precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    torch.set_float32_matmul_precision(config.matmul_precision)
+    # The two parts train side by side, each on half the cores.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.set_num_threads(threads)
 
 
 class Trainer:
@@ -125,8 +141,6 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig, pool: SamplePool) -> None:
         torch.manual_seed(config.seed)
-        torch.set_float32_matmul_precision(config.matmul_precision)
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mask-step")
         self._config, self._pool = config, pool
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -304,22 +318,20 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         return True
 
-    def begin_from(self, checkpoint: Path) -> None:
-        """Takes the weights of a checkpoint, and remembers its name in the history.
+    def begin_from(self, network: M2AENet, *, name: str) -> None:
+        """Takes the weights of a network, and remembers its name in the history.
 
         Raises:
-            TrainingError: the checkpoint is of another configuration.
-            CheckpointError: it cannot be read.
+            TrainingError: it is of another configuration.
         """
-        network = load_checkpoint(checkpoint)
         if network.config != self._network.config:
             raise TrainingError(
-                f"{checkpoint} holds the {network.config.name} network, the recipe asks for "
+                f"{name} holds the {network.config.name} network, the recipe asks for "
                 f"{self._config.model}"
             )
         for part in (self._network, self._average):
             part.load_state_dict(network.state_dict())
-        self._history = [{"checkpoint": checkpoint.name}]
+        self._history = [{"checkpoint": name}]
 
 
 def _groups(part: nn.Module, rate: float, decay: float) -> list[dict[str, object]]:

@@ -9,13 +9,18 @@ import onnxruntime
 import pytest
 
 from m2a.errors import BackendError, MissingDependencyError, UsageError
-from m2a.runtime.backends import BACKENDS, open_runner
+from m2a.runtime.backends import BACKENDS, open_runners
 from m2a.runtime.bundle import open_bundle
 
 
 @pytest.fixture(scope="module")
 def graph(tiny_bundle):
     return open_bundle(tiny_bundle).graph("mask", precision="fp32")
+
+
+def open_one(graph, **options):
+    (runner,) = open_runners([graph], **options)
+    return runner
 
 
 def feeds(side=64):
@@ -30,7 +35,7 @@ def without_cuda(monkeypatch):
 
 
 def test_the_default_computes_on_the_cpu(graph):
-    runner = open_runner(graph, backend="ort-cpu")
+    runner = open_one(graph, backend="ort-cpu")
     assert runner.backend == "ort-cpu"
     (probability,) = runner.run(feeds()).values()
     assert probability.shape == (1, 1, 64, 64)
@@ -39,7 +44,7 @@ def test_the_default_computes_on_the_cpu(graph):
 
 def test_an_unknown_backend_is_a_misuse_and_the_known_are_listed(graph):
     with pytest.raises(UsageError) as caught:
-        open_runner(graph, backend="cuda", allow_fallback=True)
+        open_one(graph, backend="cuda", allow_fallback=True)
     assert "'cuda'" in str(caught.value)
     assert all(name in str(caught.value) for name in BACKENDS)
 
@@ -48,12 +53,12 @@ def test_an_unknown_backend_is_a_misuse_and_the_known_are_listed(graph):
 @pytest.mark.parametrize("backend", ["ort-cuda", "ort-tensorrt"])
 def test_a_backend_that_is_not_here_is_an_error_that_names_the_extra(graph, backend):
     with pytest.raises(BackendError, match=r"m2a\[gpu\]"):
-        open_runner(graph, backend=backend)
+        open_one(graph, backend=backend)
 
 
 @pytest.mark.usefixtures("without_cuda")
 def test_a_fallback_that_was_allowed_says_who_computes(graph):
-    runner = open_runner(graph, backend="ort-cuda", allow_fallback=True)
+    runner = open_one(graph, backend="ort-cuda", allow_fallback=True)
     assert runner.backend == "ort-cpu"
     assert runner.run(feeds())["mask"].shape == (1, 1, 64, 64)
 
@@ -69,23 +74,53 @@ def test_a_provider_that_silently_became_the_cpu_is_an_error(graph, monkeypatch)
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
-        lambda model, options, providers: session(
+        lambda model, options, providers, **_: session(
             model, options, providers=["CPUExecutionProvider"]
         ),
     )
     with pytest.raises(BackendError, match="opened CPUExecutionProvider instead"):
-        open_runner(graph, backend="ort-cuda")
+        open_one(graph, backend="ort-cuda")
+
+
+def test_where_one_graph_falls_back_all_do(graph, monkeypatch):
+    """A provider that takes the first graph and not the second must not split the pipeline."""
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    session = onnxruntime.InferenceSession
+
+    class Picky:
+        opened = 0
+
+        def __init__(self, model, options, providers, **_):
+            self.asked = providers[0][0]
+            Picky.opened += 1
+            if self.asked.startswith("CUDA") and Picky.opened > 1:
+                raise RuntimeError("this graph is too much")
+            self.session = session(model, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return [self.asked]
+
+        def __getattr__(self, name):
+            return getattr(self.session, name)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Picky)
+    runners = open_runners([graph, graph], backend="ort-cuda", allow_fallback=True)
+    assert [runner.backend for runner in runners] == ["ort-cpu", "ort-cpu"]
 
 
 def test_the_unoptimised_graph_gives_the_same_numbers(graph):
-    fast = open_runner(graph, backend="ort-cpu")
-    slow = open_runner(graph, backend="ort-cpu", optimize=False)
+    fast = open_one(graph, backend="ort-cpu")
+    slow = open_one(graph, backend="ort-cpu", optimize=False)
     # Float32: fused convolutions add in another order.
     assert np.abs(fast.run(feeds())["mask"] - slow.run(feeds())["mask"]).max() <= 1e-5
 
 
 def test_one_runner_takes_pictures_of_several_sizes(graph):
-    runner = open_runner(graph, backend="ort-cpu")
+    runner = open_one(graph, backend="ort-cpu")
     for side in (32, 96, 64):
         assert runner.run(feeds(side))["mask"].shape == (1, 1, side, side)
 
@@ -93,12 +128,12 @@ def test_one_runner_takes_pictures_of_several_sizes(graph):
 @pytest.mark.parametrize("content", [b"", b"not a graph"])
 def test_a_graph_that_cannot_be_opened_is_an_error_on_one_line(content):
     with pytest.raises(BackendError, match="cannot open the graph") as caught:
-        open_runner(content, backend="ort-cpu")
+        open_one(content, backend="ort-cpu")
     assert "\n" not in str(caught.value)
 
 
 def test_a_computation_that_fails_is_an_error(graph):
-    runner = open_runner(graph, backend="ort-cpu")
+    runner = open_one(graph, backend="ort-cpu")
     with pytest.raises(BackendError, match="ort-cpu failed"):
         runner.run({"image": np.zeros((1, 4, 32, 32), np.float32)})
 
@@ -109,7 +144,7 @@ def test_a_missing_runtime_names_the_extra(graph, monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(MissingDependencyError, match=r"pip install 'm2a\[cpu\]'"):
-        open_runner(graph, backend="ort-cpu")
+        open_one(graph, backend="ort-cpu")
 
 
 @pytest.mark.parametrize("name", BACKENDS)
