@@ -37,7 +37,7 @@ def result(deblurrer, pictures):
 
 def test_most_of_what_moves_is_found(deblurrer, pictures, result):
     found = overlap(result.probability >= deblurrer.threshold, pictures["mask"] > 0)
-    assert found.recall >= 0.6
+    assert found.recall >= 0.5
 
 
 @pytest.mark.xfail(strict=True, reason="a goal that the packaged model misses: IoU is 0.28")
