@@ -31,11 +31,12 @@ def command(recipe: Path, photos: Path, output: Path, init: Path | None, workers
 
     \b
     Example:
-      m2a train recipes/small.toml --photos photos -o runs/small
+      m2a train recipes/small-restorer.toml --photos photos -o runs/small
     """
     try:
         from m2a.training.config import read_recipe
-        from m2a.training.trainer import Progress, train
+        from m2a.training.train import train
+        from m2a.training.trainer import Progress
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("m2a"):
             raise

@@ -21,7 +21,7 @@ from m2a.export.parity import Case, measure_parity, parity_cases
 from m2a.export.reference import compute_reference, serialise_reference
 from m2a.export.trace import trace_mask, trace_restore
 from m2a.graphs.contract import CONTRACTS, Port
-from m2a.models.checkpoint import load_checkpoint
+from m2a.models.checkpoint import parse_checkpoint, read_checkpoint_file
 from m2a.models.cost import Cost, count_cost
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import import_onnxruntime
@@ -104,8 +104,8 @@ def export_bundle(
         )
     _check_target(target)
     progress("reading the checkpoint")
-    network = load_checkpoint(source)
-    digest = _sha256(source.read_bytes())
+    weights = read_checkpoint_file(source)
+    network = parse_checkpoint(weights, source)
     progress("computing the reference")
     reference = compute_reference(network)
     progress("tracing the mask graph")
@@ -123,7 +123,7 @@ def export_bundle(
         "model": {
             "name": network.config.name,
             "config": network.config.to_json(),
-            "checkpoint": {"name": source.name, "sha256": digest},
+            "checkpoint": {"name": source.name, "sha256": _sha256(weights)},
             "parameters": count_parameters(network),
             "flop_per_pixel": vars(count_cost(network.config)),
         },

@@ -8,6 +8,7 @@ needed and not looked at: every field follows from the shapes, and the shapes ar
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from m2a.errors import CheckpointError, MissingDependencyError
+from m2a.files import atomic_write
 from m2a.models.config import LEVELS, M2AENetConfig
 from m2a.models.network import M2AENet
 
@@ -24,26 +26,27 @@ _STATE_KEYS = ("ema", "params_ema", "state_dict", "model", "params", "net", "net
 _WRAPPERS = ("module.", "_orig_mod.", "net.", "network.")
 _LISTED = 5
 
+HEADER = "m2a"
+"""The entry of the file's header: a JSON object with `config` and what training tells."""
+
 
 def save_checkpoint(
-    network: M2AENet, path: Path, *, metadata: Mapping[str, str] | None = None
+    network: M2AENet, path: Path, *, metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Writes weights and configuration as safetensors, atomically.
+
+    The same network and metadata give the same file, byte for byte.
 
     Args:
         network: the network.
         path: the file, with the suffix `.safetensors`.
-        metadata: more entries for the file's header, beside `config`.
+        metadata: JSON values for the object under `HEADER`, beside `config`.
     """
-    save_file = _safetensors("save_file")
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    config = json.dumps(network.config.to_json())
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        save_file(tensors, temporary, {**(metadata or {}), "config": config})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # One entry, because safetensors writes several in random order.
+    header = json.dumps({"config": network.config.to_json(), **(metadata or {})})
+    content = _safetensors().save(tensors, {HEADER: header})
+    atomic_write(path, content, overwrite=True)
 
 
 def load_checkpoint(path: Path) -> M2AENet:
@@ -59,7 +62,35 @@ def load_checkpoint(path: Path) -> M2AENet:
         CheckpointError: the file is missing or not a checkpoint, or its weights do not fit
             M2AENet; the message lists what did not match.
     """
-    state = _read(path)
+    return parse_checkpoint(read_checkpoint_file(path), path)
+
+
+def read_checkpoint_file(path: Path) -> bytes:
+    """Reads a checkpoint's bytes, to parse, and to hash what was parsed.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    if not path.is_file():
+        found = "a directory" if path.is_dir() else "nothing"
+        raise CheckpointError(f"cannot read the checkpoint {path}: found {found}, expected a file")
+    return path.read_bytes()
+
+
+def parse_checkpoint(content: bytes, path: Path) -> M2AENet:
+    """Reads a checkpoint that is in memory.
+
+    Args:
+        content: the file's bytes.
+        path: the file's name, which tells the format and stands in messages.
+
+    Returns:
+        The network, f32, on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    state = _read(content, path)
     state = {_unwrapped(name): tensor for name, tensor in state.items()}
     # What a batch norm counted takes no part in inference, and its shape varies.
     state = {n: tensor for n, tensor in state.items() if not n.endswith("num_batches_tracked")}
@@ -112,14 +143,11 @@ def infer_config(state: Mapping[str, Tensor]) -> M2AENetConfig:
     return M2AENetConfig.from_json(fields)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        found = "a directory" if path.is_dir() else "nothing"
-        raise CheckpointError(f"cannot read the checkpoint {path}: found {found}, expected a file")
+def _read(data: bytes, path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _read_safetensors(data, path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises anything
         raise CheckpointError(
             f"{path} is not a checkpoint that can be read safely "
@@ -141,24 +169,23 @@ def _read(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    safe_open = _safetensors("safe_open")
+def _read_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
+    safetensors = _safetensors()
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors: dict[str, Tensor] = safetensors.load(data)
     except Exception as error:  # safetensors raises its own exception type, without a base
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    return tensors
 
 
-def _safetensors(name: str) -> Any:  # noqa: ANN401 - the package has no types
+def _safetensors() -> Any:  # noqa: ANN401 - the package has no types
     try:
-        import safetensors
         import safetensors.torch
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "safetensors", extra="export", purpose="Reading or writing a checkpoint"
         ) from error
-    return getattr(safetensors, name, None) or getattr(safetensors.torch, name)
+    return safetensors.torch
 
 
 def _unwrapped(name: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import ImageError, UsageError
+from m2a.files import atomic_write, check_target
 from m2a.runtime.decoding import MAX_PIXELS, decode_photo
 from m2a.runtime.encoding import (
     JPEG_QUALITY,
@@ -19,7 +20,6 @@ from m2a.runtime.encoding import (
     check_encodable,
     encode_photo,
 )
-from m2a.runtime.files import atomic_write, check_target
 from m2a.runtime.photo import Photo
 
 __all__ = [

@@ -43,7 +43,7 @@ class RestorationBatch:
     crop: Tensor
 
 
-def mask_targets(label: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+def mask_targets(label: NDArray[np.uint8], *, shaken_weight: float = 1.0) -> tuple[Tensor, Tensor]:
     """Returns target and weight of the mask loss, each f32 [B, 1, S, S].
 
     Positive is what is *visibly* blurred. A flat part of a moving object may be called either
@@ -53,7 +53,8 @@ def mask_targets(label: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     masked, visible, shaken = (label & bit > 0 for bit in (MASKED, VISIBLE, SHAKEN))
     either = masked & ~visible & ~shaken
     target, weight = (torch.from_numpy(m[:, None]).float() for m in (visible, ~either))
-    return target, weight
+    in_shaken = torch.from_numpy(shaken.any(axis=(1, 2)))[:, None, None, None]
+    return target, torch.where(in_shaken, weight * shaken_weight, weight)
 
 
 def image_batch(images: NDArray[np.uint8]) -> Tensor:

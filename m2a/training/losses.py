@@ -42,7 +42,7 @@ def mask_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     Args:
         logits: f32 [B, 1, H, W].
         target: f32 [B, 1, H, W], 1 where blur is visible, 0 elsewhere.
-        weight: f32 [B, 1, H, W], 0 where either answer is right, else 1.
+        weight: f32 [B, 1, H, W], 0 where either answer is right, else positive.
 
     Returns:
         A scalar. The Dice part is taken over the whole batch, so that a crop without blur

@@ -8,7 +8,6 @@ its number, the photographs and the settings only; a run that was killed renders
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import TrainingError
+from m2a.files import atomic_file
 from m2a.training.synthesis import SynthesisConfig, load_photographs, synthesise
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class PoolConfig:
         held_out: file names without suffix that are left out.
         folder: where the shards lie.
         samples: how many samples to render, rounded up to whole shards.
-        crop: side of a sample in pixels.
-        blur_length: shortest and longest blur in pixels.
+        synthesis: what the samples look like; square.
         seed: shard i is drawn from the seed sequence (seed, i).
     """
 
@@ -72,8 +71,7 @@ class PoolConfig:
     held_out: tuple[str, ...]
     folder: Path
     samples: int
-    crop: int
-    blur_length: tuple[float, float]
+    synthesis: SynthesisConfig
     seed: int
 
     @property
@@ -124,14 +122,11 @@ def _render_shards(config: PoolConfig, worker: int, workers: int) -> None:
     if not missing:
         return
     photographs = load_training_photographs(config)
-    settings = SynthesisConfig(size=config.crop, blur_length=config.blur_length)
     for number in missing:
         rng = np.random.default_rng((config.seed, number))
-        shard = render_shard(photographs, rng, settings)
-        temporary = config.shard(number).with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        shard = render_shard(photographs, rng, config.synthesis)
+        with atomic_file(config.shard(number), overwrite=True) as file:
             np.save(file, shard)
-        temporary.replace(config.shard(number))
 
 
 def render_shard(
@@ -151,7 +146,7 @@ def render_shard(
 
 
 class SamplePool:
-    """The samples rendered so far, held in memory."""
+    """The samples rendered so far, mapped into memory: several runs may share them."""
 
     def __init__(self, config: PoolConfig, processes: list[BaseProcess]) -> None:
         self._config = config
@@ -176,8 +171,8 @@ class SamplePool:
             path = self._config.shard(number)
             if number in self._shards or not path.exists():
                 continue
-            shard = np.load(path)
-            expected = (SHARD_SAMPLES, self._config.crop, self._config.crop, _CHANNELS)
+            shard = np.load(path, mmap_mode="r")
+            expected = (SHARD_SAMPLES, *self._config.synthesis.frame, _CHANNELS)
             if shard.shape != expected or shard.dtype != np.uint8:
                 raise TrainingError(
                     f"{path} holds {shard.dtype}{shard.shape}, expected uint8{expected}: "

@@ -18,6 +18,9 @@ from m2a.training.synthesis import (
 )
 
 EVALUATION = SynthesisConfig(
+    blur_length=(4.0, 60.0),
+    scale=(0.25, 1.0),
+    defocus_probability=0.25,
     jpeg_quality=None,
     objects_probability=0.6,
     region_probability=0.4,

@@ -13,11 +13,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pytorch_optimizer import SOAP
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from m2a.errors import TrainingError
-from m2a.models.checkpoint import load_checkpoint, save_checkpoint
+from m2a.files import atomic_file
+from m2a.models.checkpoint import save_checkpoint
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
@@ -41,10 +41,12 @@ from m2a.training.batches import (
 )
 from m2a.training.config import TrainingConfig
 from m2a.training.losses import mask_loss, reconstruction_loss
-from m2a.training.pool import SHARD_SAMPLES, Crops, PoolConfig, SamplePool, rendering
+from m2a.training.pool import Crops, SamplePool
 
 POOL_REFRESH_STEPS = 50
 LOG_STEPS = 50
+MAX_PRECONDITION_DIM = 600
+"""SOAP leaves longer axes of a weight as they are: their eigenbasis costs more than it gives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,71 +72,8 @@ class Progress:
     seconds_per_step: float
 
 
-_FIXED = ("model", "samples", "crop", "blur_length", "held_out", "seed")
+_FIXED = ("model", "parts", "optimizer", "samples", "synthesis", "held_out", "seed")
 """Fields of the recipe that a run keeps."""
-
-
-def train(
-    config: TrainingConfig,
-    *,
-    photographs: Path,
-    run: Path,
-    init: Path | None = None,
-    render_workers: int = 1,
-    report: Callable[[Progress], None] = lambda _: None,
-) -> Path:
-    """Trains from a folder of sharp photographs, or goes on where the run stopped.
-
-    Args:
-        config: the recipe.
-        photographs: folder of sharp photographs.
-        run: folder of the run: `samples/`, `state.pt`, `log.jsonl`, `model.safetensors`.
-        init: a checkpoint to begin from instead of random weights; its optimiser's moments begin
-            anew. Without effect where the run goes on.
-        render_workers: processes that render samples beside the training.
-        report: called every 50 steps.
-
-    Returns:
-        The path of the trained checkpoint: the moving average of the weights.
-
-    Raises:
-        TrainingError: there are no photographs, the run belongs to another recipe, or a loss is
-            not finite.
-        CheckpointError: `init` cannot be read.
-    """
-    pool_config = PoolConfig(
-        photographs=photographs,
-        held_out=config.held_out,
-        folder=run / "samples",
-        samples=config.samples,
-        crop=config.crop,
-        blur_length=config.blur_length,
-        seed=config.seed,
-    )
-    begin = None if init is None else load_checkpoint(init)
-    with rendering(pool_config, workers=render_workers) as pool, _torch_settings(config):
-        while pool.refresh() < SHARD_SAMPLES:
-            time.sleep(0.5)
-        trainer = Trainer(config, pool)
-        if not trainer.resume(run) and init is not None and begin is not None:
-            trainer.begin_from(begin, name=init.name)
-        for progress in trainer.steps(run):
-            report(progress)
-    return trainer.save(run)
-
-
-@contextmanager
-def _torch_settings(config: TrainingConfig) -> Iterator[None]:
-    """Sets torch's process-wide precision and threads for a training, and back again."""
-    precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
-    torch.set_float32_matmul_precision(config.matmul_precision)
-    # The two parts train side by side, each on half the cores.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        torch.set_num_threads(threads)
 
 
 class Trainer:
@@ -148,15 +87,7 @@ class Trainer:
         self._network = M2AENet(config.network).to(self._device).train()
         self._average = copy.deepcopy(self._network).eval()
         self._gathered = GatheredRestorer(config.network).to(self._device)
-        self._optimizer = torch.optim.AdamW(
-            [
-                *_groups(self._network.restorer, config.learning_rate, config.weight_decay),
-                *_groups(
-                    self._network.mask_predictor, config.mask_learning_rate, config.weight_decay
-                ),
-            ],
-            betas=(0.9, 0.99),
-        )
+        self._optimizer = build_optimizer(self._network, config)
         self._step = 0
         self._began = 0
         self._history: list[dict[str, Any]] = []
@@ -198,27 +129,34 @@ class Trainer:
         self._set_learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
 
-        masks = restoration_masks(rng, crops, budget=self._config.active_pixels)
         # Side by side, each on half the cores: the operations are too small to share one each.
         beside = self._executor.submit(self._mask_step, crops)
-        reconstruction, before, after = self._restoration_step(crops, masks)
+        reconstruction, before, after = self._restoration_step(crops, rng)
         mask, overlap, union = beside.result()
         if not math.isfinite(mask + reconstruction):
             raise TrainingError(
                 f"step {self._step}: the loss is not finite (mask {mask}, reconstruction "
                 f"{reconstruction}); the last checkpoint is intact: lower the learning rates"
             )
-        for part in (self._network.mask_predictor, self._network.restorer):
-            nn.utils.clip_grad_norm_(part.parameters(), self._config.clip_norm)
+        for part in self._config.parts:
+            parameters = getattr(self._network, part).parameters()
+            nn.utils.clip_grad_norm_(parameters, self._config.clip_norm)
         self._optimizer.step()
         self._update_average()
         return np.array([mask, overlap, union, reconstruction, before, after])
 
     def _mask_step(self, crops: Crops) -> tuple[float, float, float]:
         """Adds the mask predictor's gradient; returns loss, intersection and union."""
-        target, weight = (t.to(self._device) for t in mask_targets(crops.label))
-        logits = self._network.mask_predictor(image_batch(crops.blurred).to(self._device))
-        loss = mask_loss(logits, target, weight)
+        if "mask_predictor" not in self._config.parts:
+            return 0.0, 0.0, 0.0
+        config, device = self._config, self._device
+        targets = mask_targets(crops.label, shaken_weight=config.shaken_weight)
+        target, weight = (t.to(device) for t in targets)
+        images = image_batch(crops.blurred).to(device, memory_format=torch.channels_last)
+        half = config.mask_precision == "bfloat16"
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            logits = self._network.mask_predictor(images)
+        loss = mask_loss(logits.float(), target, weight)
         loss.backward()  # type: ignore[no-untyped-call]
         predicted = logits.detach() > 0
         overlap = (predicted * target * weight).sum()
@@ -226,9 +164,12 @@ class Trainer:
         return loss.item(), overlap.item(), union.item()
 
     def _restoration_step(
-        self, crops: Crops, masks: NDArray[np.bool_]
+        self, crops: Crops, rng: np.random.Generator
     ) -> tuple[float, float, float]:
         """Adds the restorer's gradient; returns loss and mean squared error before and after."""
+        if "restorer" not in self._config.parts:
+            return 0.0, 0.0, 0.0
+        masks = restoration_masks(rng, crops, budget=self._config.active_pixels)
         batch = restoration_batch(crops, masks)
         if batch is None:
             return 0.0, 0.0, 0.0
@@ -264,19 +205,16 @@ class Trainer:
 
     def save(self, run: Path) -> Path:
         """Writes `state.pt`, to resume from, and `model.safetensors`; returns the latter's path."""
-        temporary = run / ".state.tmp"
-        torch.save(
-            {
-                "history": json.dumps(self._recipes()),
-                "step": self._step,
-                "network": self._network.state_dict(),
-                "average": self._average.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-            },
-            temporary,
-        )
-        temporary.replace(run / "state.pt")
-        history = {"training": json.dumps(self._recipes())}
+        state = {
+            "history": json.dumps(self._recipes()),
+            "step": self._step,
+            "network": self._network.state_dict(),
+            "average": self._average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        with atomic_file(run / "state.pt", overwrite=True) as file:
+            torch.save(state, file)
+        history = {"training": self._recipes()}
         save_checkpoint(self._average, run / "model.safetensors", metadata=history)
         return run / "model.safetensors"
 
@@ -335,13 +273,20 @@ class Trainer:
         self._history = [{"checkpoint": name}]
 
 
-def _groups(part: nn.Module, rate: float, decay: float) -> list[dict[str, object]]:
-    matrices = [p for p in part.parameters() if p.ndim > 1]
-    vectors = [p for p in part.parameters() if p.ndim <= 1]
-    return [
-        {"params": matrices, "lr": rate, "peak": rate, "weight_decay": decay},
-        {"params": vectors, "lr": rate, "peak": rate, "weight_decay": 0.0},
-    ]
+def build_optimizer(network: M2AENet, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Returns the recipe's optimiser over the parts that it trains; `peak` is a group's rate."""
+    rates = {"mask_predictor": config.mask_learning_rate, "restorer": config.learning_rate}
+    groups: list[dict[str, Any]] = []
+    for part in config.parts:
+        parameters = list(getattr(network, part).parameters())
+        rate = {"lr": rates[part], "peak": rates[part]}
+        matrices = [p for p in parameters if p.ndim > 1]
+        vectors = [p for p in parameters if p.ndim <= 1]
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, **rate})
+        groups.append({"params": vectors, "weight_decay": 0.0, **rate})
+    if config.optimizer == "soap":
+        return SOAP(groups, max_precondition_dim=MAX_PRECONDITION_DIM)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.99))
 
 
 def _to(tables: object, device: torch.device) -> object:

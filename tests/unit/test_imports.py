@@ -13,11 +13,12 @@ import m2a
 
 PACKAGE = Path(m2a.__file__).parent
 
-EVERYONE = {"errors", "_version"}
+EVERYONE = {"errors", "_version", "files"}
 
 LAYERS = {
     "errors": set(),
     "_version": set(),
+    "files": set(),
     "runtime": set(),
     "graphs": set(),
     "models": set(),
@@ -27,7 +28,7 @@ LAYERS = {
     "export": {"models", "graphs", "runtime"},
     "training": {"models", "runtime", "evaluation"},
 }
-"""Layer → what it may import beside itself, `errors` and `_version`."""
+"""Layer → what it may import beside itself and `EVERYONE`."""
 
 TOPS = {"__init__", "__main__", "cli", "commands"}
 """May import all: the public API and the command line."""
@@ -83,7 +84,7 @@ def test_only_models_training_and_export_import_torch(path):
 @pytest.mark.parametrize("path", FILES, ids=identify)
 def test_running_a_bundle_needs_no_more_than_its_extra_installs(path):
     """A Jetson runs a bundle with NumPy, pyvips and ONNX Runtime."""
-    if layer_of(path) not in {"runtime", "evaluation", "errors", "_version"}:
+    if layer_of(path) not in {"runtime", "evaluation", *EVERYONE}:
         return
     roots = {name.split(".")[0] for name in imported(path)}
     third_party = roots - set(sys.stdlib_module_names) - {"m2a"}

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from m2a.errors import CheckpointError
 from m2a.models import PRESETS, M2AENetConfig
-from m2a.models.checkpoint import infer_config, load_checkpoint, save_checkpoint
+from m2a.models.checkpoint import HEADER, infer_config, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -41,10 +41,17 @@ def test_saving_leaves_one_file(tiny_network, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+def test_the_same_network_gives_the_same_file(tiny_network, tmp_path):
+    for name in ("a.safetensors", "b.safetensors"):
+        save_checkpoint(tiny_network, tmp_path / name, metadata={"training": ["x"]})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
 def test_more_entries_for_the_header_are_kept(tiny_network, tmp_path):
     save_checkpoint(tiny_network, tmp_path / "a.safetensors", metadata={"training": "twice"})
     with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
-        assert file.metadata()["training"] == "twice"
+        header = json.loads(file.metadata()[HEADER])
+    assert header == {"training": "twice", "config": tiny_network.config.to_json()}
     assert_same(load_checkpoint(tmp_path / "a.safetensors"), tiny_network)
 
 

@@ -34,6 +34,13 @@ def without_cuda(monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
 
 
+@pytest.fixture
+def seemingly_with_cuda(monkeypatch):
+    """As where the GPU package is installed, whatever becomes of its libraries."""
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+
+
 def test_the_default_computes_on_the_cpu(graph):
     runner = open_one(graph, backend="ort-cpu")
     assert runner.backend == "ort-cpu"
@@ -63,13 +70,9 @@ def test_a_fallback_that_was_allowed_says_who_computes(graph):
     assert runner.run(feeds())["mask"].shape == (1, 1, 64, 64)
 
 
+@pytest.mark.usefixtures("seemingly_with_cuda")
 def test_a_provider_that_silently_became_the_cpu_is_an_error(graph, monkeypatch):
     """ONNX Runtime goes on with the CPU where CUDA's libraries do not load."""
-    monkeypatch.setattr(
-        onnxruntime,
-        "get_available_providers",
-        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
-    )
     session = onnxruntime.InferenceSession
     monkeypatch.setattr(
         onnxruntime,
@@ -82,13 +85,9 @@ def test_a_provider_that_silently_became_the_cpu_is_an_error(graph, monkeypatch)
         open_one(graph, backend="ort-cuda")
 
 
+@pytest.mark.usefixtures("seemingly_with_cuda")
 def test_where_one_graph_falls_back_all_do(graph, monkeypatch):
     """A provider that takes the first graph and not the second must not split the pipeline."""
-    monkeypatch.setattr(
-        onnxruntime,
-        "get_available_providers",
-        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
-    )
     session = onnxruntime.InferenceSession
 
     class Picky:

@@ -20,8 +20,9 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps
 from PIL.TiffImagePlugin import IFDRational
 
+from m2a import files
 from m2a.errors import ImageError, UsageError
-from m2a.runtime import files, images
+from m2a.runtime import images
 from m2a.runtime.images import (
     OUTPUT_SUFFIXES,
     Photo,

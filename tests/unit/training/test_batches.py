@@ -90,6 +90,18 @@ def test_targets_of_the_mask_loss(bits, target, weight):
         assert (tensor == value).all()
 
 
+def test_a_shaken_sample_weighs_as_asked_and_a_flat_part_elsewhere_still_nothing():
+    label = np.zeros((3, 2, 2), np.uint8)
+    label[0] = [[0, MASKED], [MASKED | VISIBLE, MASKED]]
+    label[1] = SHAKEN | label[0]
+    _, weight = mask_targets(label, shaken_weight=0.25)
+    assert weight[:, 0].tolist() == [
+        [[1, 0], [1, 0]],
+        [[0.25, 0.25], [0.25, 0.25]],
+        [[1, 1], [1, 1]],
+    ]
+
+
 def test_images_become_planes_in_0_to_1():
     images = np.zeros((2, 3, 5, 3), np.uint8)
     images[1, 2, 4, 0] = 255

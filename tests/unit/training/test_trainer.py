@@ -19,21 +19,22 @@ from skimage import data
 import m2a.training.trainer
 from m2a.errors import TrainingError
 from m2a.models import PRESETS, M2AENet
-from m2a.models.checkpoint import load_checkpoint
+from m2a.models.checkpoint import HEADER, load_checkpoint
 from m2a.training.batches import restoration_masks
 from m2a.training.config import TrainingConfig, read_recipe
 from m2a.training.pool import MASKED, SHARD_SAMPLES, VISIBLE, PoolConfig, SamplePool
-from m2a.training.trainer import Trainer, train
+from m2a.training.samples import SynthesisConfig
+from m2a.training.train import train
+from m2a.training.trainer import Trainer
 
 RECIPE = TrainingConfig(
     samples=SHARD_SAMPLES,
-    crop=32,
+    synthesis=SynthesisConfig(size=32, blur_length=(3.0, 8.0)),
     steps=6,
     batch=4,
     active_pixels=1000,
     warmup=2,
     checkpoint_every=3,
-    blur_length=(3.0, 8.0),
 )
 
 
@@ -50,8 +51,7 @@ def pool_config(folder, **changes):
         "held_out": (),
         "folder": folder,
         "samples": SHARD_SAMPLES,
-        "crop": 32,
-        "blur_length": (3.0, 8.0),
+        "synthesis": RECIPE.synthesis,
         "seed": 0,
     }
     return PoolConfig(**(settings | changes))
@@ -128,11 +128,56 @@ def test_a_run_begins_from_a_checkpoint_and_says_so(pool, tmp_path):
     copied = begun.save(folder_of(tmp_path, "copied"))
     assert_same_weights(load_checkpoint(copied), load_checkpoint(source))
     with safe_open(copied, framework="pt") as file:
-        history = json.loads(file.metadata()["training"])
+        history = json.loads(file.metadata()[HEADER])["training"]
     assert [sorted(entry) for entry in history] == [
         ["checkpoint"],
         ["from_step", "recipe", "to_step"],
     ]
+
+
+@pytest.mark.parametrize("part", ["mask_predictor", "restorer"])
+def test_a_part_trains_alone_and_the_other_keeps_its_weights(pool, tmp_path, part):
+    trainer = Trainer(replace(RECIPE, parts=(part,)), pool)
+    before = load_checkpoint(trainer.save(tmp_path)).state_dict()
+    for _ in trainer.steps(tmp_path):
+        pass
+    after = load_checkpoint(tmp_path / "model.safetensors").state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {part}
+
+
+def test_a_part_learns_the_same_alone_as_beside_the_other(pool, tmp_path):
+    models = []
+    for parts in (("mask_predictor", "restorer"), ("restorer",)):
+        run = folder_of(tmp_path, str(len(parts)))
+        for _ in Trainer(replace(RECIPE, parts=parts), pool).steps(run):
+            pass
+        models.append(load_checkpoint(run / "model.safetensors"))
+    assert_same_weights(models[0].restorer, models[1].restorer)
+
+
+def test_soap_learns_and_resumes_bit_for_bit(pool, tmp_path):
+    recipe = replace(RECIPE, optimizer="soap", steps=12)
+    unkilled, killed = folder_of(tmp_path, "unkilled"), folder_of(tmp_path, "killed")
+    reports = list(Trainer(recipe, pool).steps(unkilled))
+    assert reports[-1].mask_loss < reports[0].mask_loss
+    for progress in Trainer(recipe, pool).steps(killed):
+        if progress.step == 8:
+            break
+    resumed = Trainer(recipe, pool)
+    assert resumed.resume(killed)
+    assert [progress.step for progress in resumed.steps(killed)] == list(range(7, 13))
+    models = [load_checkpoint(run / "model.safetensors") for run in (unkilled, killed)]
+    assert_same_weights(*models)
+
+
+def test_bfloat16_convolutions_train_float32_weights(pool, tmp_path):
+    recipe = replace(RECIPE, mask_precision="bfloat16", steps=25, parts=("mask_predictor",))
+    trainer = Trainer(recipe, pool)
+    reports = list(trainer.steps(tmp_path))
+    assert reports[-1].mask_loss < reports[0].mask_loss
+    weights = load_checkpoint(tmp_path / "model.safetensors").mask_predictor.parameters()
+    assert {weight.dtype for weight in weights} == {torch.float32}
 
 
 def test_a_checkpoint_of_another_network_is_refused(pool, tmp_path):
@@ -159,9 +204,10 @@ def test_resuming_without_a_state_starts_at_the_beginning(pool, tmp_path):
     ("changes", "names"),
     [
         ({"seed": 1}, ["seed"]),
-        ({"samples": 128, "crop": 64}, ["crop", "samples"]),
+        ({"samples": 128, "parts": ("restorer",)}, ["parts", "samples"]),
+        ({"optimizer": "soap"}, ["optimizer"]),
         ({"model": "base"}, ["model"]),
-        ({"blur_length": (3.0, 9.0)}, ["blur_length"]),
+        ({"synthesis": SynthesisConfig(size=32, blur_length=(3.0, 9.0))}, ["synthesis"]),
         ({"held_out": ("astronaut",)}, ["held_out"]),
     ],
 )
@@ -181,7 +227,7 @@ def test_what_changes_on_the_way_stands_in_the_checkpoints_history(pool, tmp_pat
         pass
     resumed.save(tmp_path)
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
-        history = json.loads(file.metadata()["training"])
+        history = json.loads(file.metadata()[HEADER])["training"]
     assert [(part["from_step"], part["to_step"]) for part in history] == [(0, 3), (3, 5)]
     assert [part["recipe"]["batch"] for part in history] == [4, 2]
     assert history[1]["recipe"] == changed.to_json()
@@ -260,7 +306,7 @@ class TestSamplePool:
         assert moved[crops.label > 0].mean() > 0.9
 
     def test_a_shard_of_other_settings_is_refused(self, pool, tmp_path):
-        other = SamplePool(pool_config(tmp_path / "pool", crop=64), [])
+        other = SamplePool(pool_config(tmp_path / "pool", synthesis=SynthesisConfig(size=64)), [])
         with pytest.raises(TrainingError, match="rendered with other settings"):
             other.refresh()
 
@@ -279,10 +325,14 @@ class TestRecipe:
         return read_recipe(tmp_path / "recipe.toml")
 
     def test_a_recipe_is_read(self, tmp_path):
-        text = 'model = "base"\nsteps = 7\nblur_length = [2.0, 9.0]\nheld_out = ["a"]\n'
+        text = (
+            'model = "base"\nsteps = 7\nheld_out = ["a"]\n'
+            "[synthesis]\nsize = 64\nblur_length = [2.0, 9.0]\n"
+        )
         config = self.read(tmp_path, text)
         assert (config.model, config.steps) == ("base", 7)
-        assert (config.blur_length, config.held_out) == ((2.0, 9.0), ("a",))
+        assert (config.crop, config.held_out) == (64, ("a",))
+        assert config.synthesis.blur_length == (2.0, 9.0)
 
     def test_an_empty_recipe_is_the_default(self, tmp_path):
         assert self.read(tmp_path, "") == TrainingConfig()
@@ -295,15 +345,23 @@ class TestRecipe:
         ("text", "words"),
         [
             ("steps = 0", "steps must be at least 1"),
-            ("crop = 100", "multiple of 32"),
+            ("synthesis = 3", "synthesis must be a table"),
+            ("[synthesis]\nsize = 100", "multiple of 32"),
+            ("[synthesis]\nsize = [32, 64]", "multiple of 32"),
+            ("[synthesis]\nblur_length = [9.0, 2.0]", "blur_length"),
+            ("[synthesis]\nblur_length = [9.0]", "blur_length"),
+            ("[synthesis]\ncolour = 1", r"unknown fields \['colour'\]"),
+            ("parts = []", "parts must be some of"),
+            ('parts = ["head"]', "parts must be some of"),
+            ('optimizer = "sgd"', "optimizer must be one of"),
+            ('mask_precision = "float16"', "mask_precision must be one of"),
+            ("shaken_weight = -1.0", "shaken_weight"),
             ('model = "huge"', "model must be one of"),
             ("learning_rate = 0", "learning_rate must be positive"),
             ("learning_rate = nan", "learning_rate must be positive"),
             ("ema_decay = 1.0", "ema_decay"),
             ('matmul_precision = "low"', "matmul_precision"),
             ('steps = "many"', "recipe"),
-            ("blur_length = [9.0, 2.0]", "blur_length"),
-            ("blur_length = [9.0]", "blur_length"),
             ("warmup = -1", "warmup"),
             ("weight_decay = -1.0", "weight_decay"),
         ],

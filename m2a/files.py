@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from m2a.errors import UsageError
 
-__all__ = ["atomic_write", "check_target"]
+__all__ = ["atomic_file", "atomic_write", "check_target"]
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -37,19 +40,22 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def atomic_write(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the whole new one.
+@contextmanager
+def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """Open a file to write such that a reader sees the old file or the whole new one.
 
-    The bytes go to a temporary file in the same folder, are synchronised to the disk and then
-    moved into place in one step. On any failure the temporary file is removed and an existing
-    file is left as it was. A symbolic link is followed: the file it points at is replaced. The
-    new file's mode follows the umask.
+    The bytes go to a temporary file in the same folder. When the block ends they are synchronised
+    to the disk and moved into place in one step. If it fails, the temporary file is removed and an
+    existing file is left as it was. A symbolic link is followed: the file it points at is
+    replaced. The new file's mode follows the umask.
 
     Args:
         path: the file to write; its folder must exist.
-        data: the whole content.
         overwrite: whether an existing file may be replaced. If not, a file that another program
             creates while this one is writing is not replaced either.
+
+    Yields:
+        The temporary file, binary.
 
     Raises:
         UsageError: as `check_target`.
@@ -62,7 +68,7 @@ def atomic_write(path: Path, data: bytes, *, overwrite: bool) -> None:
     try:
         # "x" and not `tempfile`: a plain open obeys the umask, `mkstemp` always gives 0600.
         with temporary.open("xb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         if overwrite:
@@ -71,6 +77,12 @@ def atomic_write(path: Path, data: bytes, *, overwrite: bool) -> None:
             _place_new(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write `data` to `path`, whole or not at all; arguments and errors as `atomic_file`."""
+    with atomic_file(path, overwrite=overwrite) as stream:
+        stream.write(data)
 
 
 def _place_new(temporary: Path, target: Path) -> None:
