@@ -13,6 +13,7 @@ indexing would become GatherND), no boolean logic, no data-dependent shape.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,13 +76,12 @@ class GatheredBlock(nn.Module):
         self.conv = Product(9 * channels, 2 * channels)
         self.project = Product(channels, channels)
 
-    def forward(self, x: Tensor, neighbours: Tensor) -> Tensor:
+    def forward(self, x: Tensor, neighbours: Tensor, gate: Tensor | None = None) -> Tensor:
         """Maps f32 [N, C] to the same shape, given the int32 [N, 9] rows of the neighbours."""
         normed = F.layer_norm(x, (self.channels,), None, None, NORM_EPSILON)
-        gated = self.conv(gather_neighbours(with_zero_row(normed), neighbours))
-        left, right = gated.split(self.channels, dim=1)
-        out: Tensor = x + self.project(left * right)
-        return out
+        convolved = self.conv(gather_neighbours(with_zero_row(normed), neighbours))
+        left, right = convolved.split(self.channels, dim=1)
+        return x + gated(self.project(left * right), gate)
 
 
 class GatheredMotionAnalyzer(nn.Module):
@@ -94,10 +94,15 @@ class GatheredMotionAnalyzer(nn.Module):
         self.mix = Product(points * channels, channels)
 
     def forward(
-        self, x: Tensor, site_map: Tensor, site_xy: Tensor, grid_size: Tensor
+        self,
+        x: Tensor,
+        site_map: Tensor,
+        site_xy: Tensor,
+        grid_size: Tensor,
+        gate: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Returns the guided features [N_2, C] and the motion [N_2, 4]."""
-        motion = bounded_motion(self.coefficients(x), dim=1)
+        motion = gated(bounded_motion(self.coefficients(x), dim=1), gate)
         offset_x, offset_y = self._offsets(motion)
         whole_x, whole_y = offset_x.floor(), offset_y.floor()
         fraction_x, fraction_y = offset_x - whole_x, offset_y - whole_y
@@ -122,7 +127,7 @@ class GatheredMotionAnalyzer(nn.Module):
                 corner = features.index_select(0, site_map.index_select(0, pixel))
                 sampled = sampled + corner * weight.reshape(-1, 1)
         mixed = self.mix(sampled.reshape(-1, self.points * self.channels))
-        return x + mixed, motion
+        return x + gated(mixed, gate), motion
 
     def _offsets(self, motion: Tensor) -> tuple[Tensor, Tensor]:
         """Returns d(t) in level-2 sites at the T times: x and y, each [N_2, T]."""
@@ -158,23 +163,59 @@ class GatheredRestorer(nn.Module):
         self.head = Product(widths[0], 3)
         self.widths = widths
 
-    def forward(self, tables: Tables) -> Restoration:
-        """Predicts residual [N_0, 3] and motion [N_2, 4]; every N_l must be at least 1."""
-        x = self.stem(tables.patches)
+    def forward(self, tables: Tables, gates: Sequence[Tensor] | None = None) -> Restoration:
+        """Predicts residual and motion.
+
+        Args:
+            tables: the active sites; every N_l must be at least 1.
+            gates: l = 0…3, f32 [N_l, 1], in training alone: the factors that stand where masked
+                dense multiplies by the mask of a level (see `straight_through_gates`).
+
+        Returns:
+            residual [N_0, 3] and motion [N_2, 4].
+        """
+        gate = [None] * LEVELS if gates is None else list(gates)
+        x = gated(self.stem(tables.patches), gate[0])
         skips = []
         for level in range(LEVELS):
             if level:
-                x = self.down[level - 1](gather_rows(with_zero_row(x), tables.children[level - 1]))
-            x = self.encoder[level](x, tables.neighbours[level])
+                children = gather_rows(with_zero_row(x), tables.children[level - 1])
+                x = gated(self.down[level - 1](children), gate[level])
+            x = self.encoder[level](x, tables.neighbours[level], gate[level])
             skips.append(x)
         motion = torch.zeros(0)
         for level in reversed(range(LEVELS - 1)):
             quadrants = self.up[level](x).reshape(-1, self.widths[level])
-            x = skips[level] + quadrants.index_select(0, tables.parents[level])
+            x = skips[level] + gated(quadrants.index_select(0, tables.parents[level]), gate[level])
             if level == MOTION_LEVEL:
-                x, motion = self.motion(x, tables.site_map, tables.site_xy, tables.grid_size)
-            x = self.decoder[level](x, tables.neighbours[level])
-        return Restoration(residual=self.head(x), motion=motion)
+                grid = (tables.site_map, tables.site_xy, tables.grid_size)
+                x, motion = self.motion(x, *grid, gate[level])
+            x = self.decoder[level](x, tables.neighbours[level], gate[level])
+        return Restoration(residual=gated(self.head(x), gate[0]), motion=motion)
+
+
+def gated(x: Tensor, gate: Tensor | None) -> Tensor:
+    """Multiplies by a gate where there is one."""
+    return x if gate is None else x * gate
+
+
+def straight_through_gates(probability: Tensor, tables: Tables) -> list[Tensor]:
+    """Gates of value 1 through which the loss reaches the mask predictor (paper: end to end).
+
+    Every site of the tables is active, so its hard mask is 1. Its gradient is that of a soft mask
+    instead: the probability at level 0, and above it the largest of the children's.
+
+    Args:
+        probability: f32 [N_0], of the active pixels.
+        tables: their tables.
+
+    Returns:
+        l = 0…3: f32 [N_l, 1], all ones, with the gradient of the soft mask.
+    """
+    soft = [probability[:, None]]
+    for children in tables.children:
+        soft.append(gather_rows(with_zero_row(soft[-1]), children).amax(dim=1, keepdim=True))
+    return [1 + (mask - mask.detach()) for mask in soft]
 
 
 def with_zero_row(x: Tensor) -> Tensor:

@@ -92,10 +92,10 @@ class Block(nn.Module):
 class Blocks(nn.ModuleList):
     """The blocks of one level, one after the other."""
 
-    def forward(self, x: Tensor, sites: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *sites: Tensor | None) -> Tensor:
         """Runs the blocks; `sites` is what they take beside the features: mask or neighbours."""
         for block in self:
-            x = block(x, sites)
+            x = block(x, *sites)
         return x
 
 

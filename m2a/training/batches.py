@@ -35,12 +35,14 @@ class RestorationBatch:
         blurred: f32 [N_0, 3] in [0, 1], the active pixels.
         sharp: f32 [N_0, 3] in [0, 1], the truth there.
         crop: int64 [N_0], the crop that each belongs to, numbered without gaps.
+        sites: int64 [N_0, 3], (crop, y, x) of each, the crops numbered as they were given.
     """
 
     tables: Tables
     blurred: Tensor
     sharp: Tensor
     crop: Tensor
+    sites: Tensor
 
 
 def mask_targets(label: NDArray[np.uint8], *, shaken_weight: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -63,7 +65,13 @@ def image_batch(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(planes).float() / 255
 
 
-def restoration_masks(rng: np.random.Generator, crops: Crops, *, budget: int) -> NDArray[np.bool_]:
+def restoration_masks(
+    rng: np.random.Generator,
+    crops: Crops,
+    *,
+    budget: int,
+    predicted: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
     """Chooses the pixels to restore: the true mask of each crop, widened at random.
 
     Args:
@@ -71,6 +79,7 @@ def restoration_masks(rng: np.random.Generator, crops: Crops, *, budget: int) ->
         crops: B samples.
         budget: pixels, about; a crop that takes more than a quarter of it is restored in a random
             window of half its side only.
+        predicted: bool [B, S, S], pixels to restore as well.
 
     Returns:
         bool [B, S, S]; crops without visible blur, and those beyond the budget, are empty.
@@ -81,6 +90,8 @@ def restoration_masks(rng: np.random.Generator, crops: Crops, *, budget: int) ->
         if left <= 0:
             break
         mask = dilate(label & MASKED > 0, int(rng.integers(MAX_DILATION + 1)))
+        if predicted is not None:
+            mask |= predicted[number]
         if mask.sum() > budget // 4:
             mask &= _window(rng, mask.shape[0])
         if not (mask & (label & VISIBLE > 0)).any():
@@ -123,6 +134,7 @@ def restoration_batch(crops: Crops, masks: NDArray[np.bool_]) -> RestorationBatc
         blurred=torch.from_numpy(crops.blurred[masks]).float() / 255,
         sharp=torch.from_numpy(crops.sharp[masks]).float() / 255,
         crop=torch.repeat_interleave(pixels[pixels > 0]),
+        sites=torch.from_numpy(np.argwhere(masks)),
     )
 
 

@@ -58,6 +58,10 @@ class TrainingConfig:
             statistics and the loss stay float32.
         shaken_weight: weight of a sample with camera shake in the mask loss. Shaken all over, it
             holds as many positive pixels as several samples with local blur together.
+        reblur_weight: weight of the reblur loss beside the reconstruction's; 0 leaves it out.
+        straight_through: train end to end: the restorer runs where either the true or the predicted
+            mask is, and its losses reach the mask predictor through straight-through gates. Needs
+            both parts; meant for a last stage, when the predicted mask is worth something.
         checkpoint_every: steps between checkpoints.
         seed: seeds samples, weights and batches.
 
@@ -83,6 +87,8 @@ class TrainingConfig:
     matmul_precision: str = "highest"
     mask_precision: str = "float32"
     shaken_weight: float = 1.0
+    reblur_weight: float = 0.0
+    straight_through: bool = False
     checkpoint_every: int = 500
     seed: int = 0
 
@@ -98,6 +104,8 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be an integer, found {getattr(self, name)!r}")
         if not self.parts or not set(self.parts) <= set(PARTS):
             raise ValueError(f"parts must be some of {list(PARTS)}, found {self.parts!r}")
+        if self.straight_through and set(self.parts) != set(PARTS):
+            raise ValueError(f"straight_through trains both parts, found parts {self.parts!r}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {OPTIMIZERS}, found {self.optimizer!r}")
         if self.seed < 0:
@@ -120,7 +128,7 @@ class TrainingConfig:
         for name in ("learning_rate", "mask_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, found {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "shaken_weight"):
+        for name in ("warmup", "weight_decay", "shaken_weight", "reblur_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, found {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:

@@ -30,18 +30,23 @@ from torch.func import functional_call
 from m2a.errors import TrainingError
 from m2a.files import atomic_file
 from m2a.models.checkpoint import save_checkpoint
-from m2a.models.gathered import GatheredRestorer
+from m2a.models.gathered import GatheredRestorer, Tables, straight_through_gates
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
+from m2a.runtime.bundle import DEFAULT_DILATE
+from m2a.runtime.sites import dilate
 from m2a.training.batches import (
+    RestorationBatch,
     image_batch,
     mask_targets,
     restoration_batch,
     restoration_masks,
 )
 from m2a.training.config import TrainingConfig
+from m2a.training.light import to_linear
 from m2a.training.losses import mask_loss, reconstruction_loss
 from m2a.training.pool import Crops, SamplePool
+from m2a.training.reblur import pixel_motion, reblur_loss
 
 POOL_REFRESH_STEPS = 50
 LOG_STEPS = 50
@@ -128,11 +133,14 @@ class Trainer:
         crops = self._pool.draw(rng, self._config.batch)
         self._set_learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
-
-        # Side by side, each on half the cores: the operations are too small to share one each.
-        beside = self._executor.submit(self._mask_step, crops)
-        reconstruction, before, after = self._restoration_step(crops, rng)
-        mask, overlap, union = beside.result()
+        if self._config.straight_through:
+            measured = self._joint_backward(crops, rng)
+        else:
+            # Side by side, each on half the cores: the operations are too small to share one each.
+            beside = self._executor.submit(self._mask_backward, crops)
+            restoration = self._restoration_backward(crops, rng)
+            measured = (*beside.result(), *restoration)
+        mask, _, _, reconstruction, _, _ = measured
         if not math.isfinite(mask + reconstruction):
             raise TrainingError(
                 f"step {self._step}: the loss is not finite (mask {mask}, reconstruction "
@@ -143,27 +151,17 @@ class Trainer:
             nn.utils.clip_grad_norm_(parameters, self._config.clip_norm)
         self._optimizer.step()
         self._update_average()
-        return np.array([mask, overlap, union, reconstruction, before, after])
+        return np.array(measured)
 
-    def _mask_step(self, crops: Crops) -> tuple[float, float, float]:
+    def _mask_backward(self, crops: Crops) -> tuple[float, float, float]:
         """Adds the mask predictor's gradient; returns loss, intersection and union."""
         if "mask_predictor" not in self._config.parts:
             return 0.0, 0.0, 0.0
-        config, device = self._config, self._device
-        targets = mask_targets(crops.label, shaken_weight=config.shaken_weight)
-        target, weight = (t.to(device) for t in targets)
-        images = image_batch(crops.blurred).to(device, memory_format=torch.channels_last)
-        half = config.mask_precision == "bfloat16"
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits = self._network.mask_predictor(images)
-        loss = mask_loss(logits.float(), target, weight)
+        loss, _, overlap, union = self._mask_forward(crops)
         loss.backward()  # type: ignore[no-untyped-call]
-        predicted = logits.detach() > 0
-        overlap = (predicted * target * weight).sum()
-        union = ((predicted + target).clamp_max(1) * weight).sum()
-        return loss.item(), overlap.item(), union.item()
+        return loss.item(), overlap, union
 
-    def _restoration_step(
+    def _restoration_backward(
         self, crops: Crops, rng: np.random.Generator
     ) -> tuple[float, float, float]:
         """Adds the restorer's gradient; returns loss and mean squared error before and after."""
@@ -173,16 +171,68 @@ class Trainer:
         batch = restoration_batch(crops, masks)
         if batch is None:
             return 0.0, 0.0, 0.0
+        loss, reconstruction, before, after = self._restoration_forward(crops, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return reconstruction, before, after
+
+    def _joint_backward(
+        self, crops: Crops, rng: np.random.Generator
+    ) -> tuple[float, float, float, float, float, float]:
+        """Adds the gradients of both parts, the restorer's losses through the predicted mask."""
+        labelled, logits, overlap, union = self._mask_forward(crops)
+        probability = logits[:, 0].sigmoid()
+        predicted = [dilate(p, DEFAULT_DILATE) for p in (probability >= 0.5).cpu().numpy()]
+        masks = restoration_masks(
+            rng, crops, budget=self._config.active_pixels, predicted=np.stack(predicted)
+        )
+        batch = restoration_batch(crops, masks)
+        if batch is None:
+            labelled.backward()  # type: ignore[no-untyped-call]
+            return labelled.item(), overlap, union, 0.0, 0.0, 0.0
+        active = probability[tuple(batch.sites.to(self._device).T)]
+        loss, reconstruction, before, after = self._restoration_forward(crops, batch, active)
+        (labelled + loss).backward()  # type: ignore[no-untyped-call]
+        return labelled.item(), overlap, union, reconstruction, before, after
+
+    def _mask_forward(self, crops: Crops) -> tuple[Tensor, Tensor, float, float]:
+        """Returns loss, logits [B, 1, S, S], intersection and union."""
+        config, device = self._config, self._device
+        targets = mask_targets(crops.label, shaken_weight=config.shaken_weight)
+        target, weight = (t.to(device) for t in targets)
+        images = image_batch(crops.blurred).to(device, memory_format=torch.channels_last)
+        half = config.mask_precision == "bfloat16"
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            logits = self._network.mask_predictor(images)
+        logits = logits.float()
+        predicted = logits.detach() > 0
+        overlap = (predicted * target * weight).sum().item()
+        union = ((predicted + target).clamp_max(1) * weight).sum().item()
+        return mask_loss(logits, target, weight), logits, overlap, union
+
+    def _restoration_forward(
+        self, crops: Crops, batch: RestorationBatch, probability: Tensor | None = None
+    ) -> tuple[Tensor, float, float, float]:
+        """Returns the loss, its reconstruction part, and mean squared errors before and after."""
         tables = _to(batch.tables, self._device)
         blurred, sharp = batch.blurred.to(self._device), batch.sharp.to(self._device)
+        gates = None if probability is None else straight_through_gates(probability, tables)
         weights = reparameterize(self._network.restorer)
-        residual = functional_call(self._gathered, weights, (tables,)).residual
-        loss = reconstruction_loss(blurred + residual, sharp, batch.crop.to(self._device))
-        loss.backward()  # type: ignore[no-untyped-call]
+        residual, motion = functional_call(self._gathered, weights, (tables, gates))
+        crop = batch.crop.to(self._device)
+        reconstruction = reconstruction_loss(blurred + residual, sharp, crop)
+        loss = reconstruction
+        if self._config.reblur_weight:
+            scene = torch.from_numpy(np.stack([to_linear(crop) for crop in crops.sharp]))
+            loss = loss + self._config.reblur_weight * reblur_loss(
+                blurred,
+                scene.to(self._device),
+                batch.sites.to(self._device),
+                pixel_motion(motion, tables),
+            )
         with torch.no_grad():
             before = (blurred - sharp).square().mean().item()
             after = ((blurred + residual).clamp(0, 1) - sharp).square().mean().item()
-        return loss.item(), before, after
+        return loss, reconstruction.item(), before, after
 
     def _set_learning_rate(self) -> None:
         config = self._config
@@ -289,8 +339,9 @@ def build_optimizer(network: M2AENet, config: TrainingConfig) -> torch.optim.Opt
     return torch.optim.AdamW(groups, betas=(0.9, 0.99))
 
 
-def _to(tables: object, device: torch.device) -> object:
-    if isinstance(tables, Tensor):
-        return tables.to(device)
-    moved = [_to(table, device) for table in tables]  # type: ignore[attr-defined]
-    return type(tables)(*moved) if hasattr(tables, "_fields") else tuple(moved)
+def _to(tables: Tables, device: torch.device) -> Tables:
+    moved = [
+        field.to(device) if isinstance(field, Tensor) else tuple(t.to(device) for t in field)
+        for field in tables
+    ]
+    return Tables(*moved)  # type: ignore[arg-type]

@@ -20,8 +20,9 @@ from random_network import (
 )
 from torch.func import functional_call
 
+import m2a.models.restorer
 from m2a.models import PRESETS
-from m2a.models.gathered import GatheredRestorer
+from m2a.models.gathered import GatheredRestorer, straight_through_gates
 from m2a.models.neighbour_gather import gather_neighbours
 from m2a.models.network import reflect_index, reflect_pad
 from m2a.models.reparameterize import reparameterize
@@ -153,6 +154,65 @@ def test_gradients_of_the_branches_equal_those_of_masked_dense():
         assert dense[name].abs().max() > 0, name
         scale = dense[name].abs().max().clamp_min(1)
         assert (parameter.grad - dense[name]).abs().max() / scale <= 1e-9, name
+
+
+def test_straight_through_gradients_equal_those_of_masked_dense(monkeypatch):
+    """In float64. The mask predictor's gradient, and the branches', through the mask's gates."""
+    mask = draw_mask("random", 40, 35, seed=5)
+    image = noise_image(40, 35)
+    restorer = random_network(TINY, seed=2).restorer.double()
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn((40, 35, 3), generator=generator, dtype=torch.float64)
+    where = torch.from_numpy(mask)
+    drawn = torch.rand((40, 64), generator=generator, dtype=torch.float64)
+
+    def soft_levels(hard):
+        """The definition: at every level the hard mask, with the soft mask's gradient."""
+        levels, soft = [], hard * probability[None, None]
+        for level in range(4):
+            if level:
+                soft, hard = (torch.nn.functional.max_pool2d(m, 2) for m in (soft, hard))
+            levels.append(hard + soft - soft.detach())
+        return levels
+
+    monkeypatch.setattr(m2a.models.restorer, "level_masks", soft_levels)
+    probability = torch.zeros((64, 64), dtype=torch.float64)
+    probability[:40] = drawn
+    probability.requires_grad_()
+    surroundings = reflect_pad(to_tensor(image).double()).surroundings
+    padded = torch.from_numpy(runtime_sites.pad_mask(mask))[None, None].double()
+    residual = restorer(surroundings, padded).residual[0, :, :40, :35].permute(1, 2, 0)
+    (residual * weight)[where].sum().backward()
+    dense = {name: p.grad.clone() for name, p in restorer.named_parameters()}
+
+    restorer.zero_grad()
+    inputs = tables(image, mask)
+    inputs = inputs._replace(patches=inputs.patches.double())
+    rows = drawn[:, :35][where].requires_grad_()
+    gathered = functional_call(
+        GatheredRestorer(TINY).double(),
+        reparameterize(restorer),
+        (inputs, straight_through_gates(rows, inputs)),
+    )
+    (gathered.residual * weight[where]).sum().backward()
+
+    expected = probability.grad[:40, :35][where]
+    assert expected.abs().max() > 0.1
+    assert (rows.grad - expected).abs().max() <= 1e-9 * expected.abs().max()
+    for name, parameter in restorer.named_parameters():
+        scale = dense[name].abs().max().clamp_min(1)
+        assert (parameter.grad - dense[name]).abs().max() / scale <= 1e-9, name
+
+
+def test_straight_through_gates_change_no_value(tiny_network):
+    mask, image = draw_mask("random", 40, 35, seed=5), noise_image(40, 35)
+    inputs = tables(image, mask)
+    gates = straight_through_gates(torch.rand(int(mask.sum())), inputs)
+    gathered = GatheredRestorer(tiny_network.config)
+    gathered.load_state_dict(reparameterize(tiny_network.restorer))
+    with torch.no_grad():
+        for plain, through in zip(gathered(inputs), gathered(inputs, gates), strict=True):
+            assert torch.equal(plain, through)
 
 
 @pytest.mark.parametrize("kind", KINDS)

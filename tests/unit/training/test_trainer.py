@@ -135,6 +135,34 @@ def test_a_run_begins_from_a_checkpoint_and_says_so(pool, tmp_path):
     ]
 
 
+def test_straight_through_the_restorers_loss_reaches_the_mask_predictor(pool):
+    """One step with and without: the mask predictor's gradients differ, the masks' loss not."""
+    gradients, losses = [], []
+    for straight_through in (False, True):
+        trainer = Trainer(replace(RECIPE, straight_through=straight_through), pool)
+        losses.append(trainer._train_step()[0])
+        predictor = trainer._network.mask_predictor
+        gradients.append(torch.cat([p.grad.flatten() for p in predictor.parameters()]))
+    assert losses[0] == losses[1]
+    assert not torch.allclose(*gradients, rtol=1e-3)
+
+
+def test_the_end_to_end_stage_learns(pool, tmp_path):
+    config = replace(RECIPE, straight_through=True, steps=25, learning_rate=5e-3, reblur_weight=0.1)
+    reports = list(Trainer(config, pool).steps(tmp_path))
+    assert reports[-1].mask_loss < reports[0].mask_loss
+    assert reports[-1].reconstruction_loss < reports[0].reconstruction_loss
+
+
+def test_the_reblur_loss_moves_the_motion_head(pool):
+    gradients = []
+    for weight in (0.0, 1.0):
+        trainer = Trainer(replace(RECIPE, reblur_weight=weight, clip_norm=1e9), pool)
+        trainer._train_step()
+        gradients.append(trainer._network.restorer.motion.coefficients.weight.grad)
+    assert not torch.allclose(*gradients, rtol=1e-3)
+
+
 @pytest.mark.parametrize("part", ["mask_predictor", "restorer"])
 def test_a_part_trains_alone_and_the_other_keeps_its_weights(pool, tmp_path, part):
     trainer = Trainer(replace(RECIPE, parts=(part,)), pool)
@@ -286,6 +314,15 @@ class TestRestorationMasks:
         unseen = replace(crops, label=crops.label & ~np.uint8(VISIBLE))
         assert not restoration_masks(rng, unseen, budget=10**6).any()
 
+    def test_predicted_pixels_are_restored_too(self, pool):
+        rng = np.random.default_rng(0)
+        crops = pool.draw(rng, 4)
+        predicted = np.zeros(crops.label.shape, bool)
+        predicted[:, 0, 0] = True
+        chosen = restoration_masks(rng, crops, budget=10**6, predicted=predicted)
+        assert chosen[:, 0, 0].all()
+        assert (chosen | (crops.label & MASKED == 0)).all()
+
     def test_the_budget_bounds_the_active_pixels(self, pool):
         chosen, _ = self.masks(pool, budget=800)
         assert 0 < chosen.sum() <= 800 + 256  # the last crop may exceed it, by one window
@@ -356,6 +393,8 @@ class TestRecipe:
             ('optimizer = "sgd"', "optimizer must be one of"),
             ('mask_precision = "float16"', "mask_precision must be one of"),
             ("shaken_weight = -1.0", "shaken_weight"),
+            ("reblur_weight = -1.0", "reblur_weight"),
+            ('straight_through = true\nparts = ["restorer"]', "trains both parts"),
             ('model = "huge"', "model must be one of"),
             ("learning_rate = 0", "learning_rate must be positive"),
             ("learning_rate = nan", "learning_rate must be positive"),
