@@ -29,7 +29,8 @@ def command(
 ) -> None:
     """Render crops of the sharp photographs in PHOTOS with things in motion.
 
-    Writes blurred/, sharp/ (the scene at mid-exposure), mask/ and a contact sheet to look at.
+    Writes blurred/, sharp/ (the scene at mid-exposure), mask/, visible/ (where the blur shows),
+    motion/ (the true trajectories) and a contact sheet to look at.
 
     \b
     Example:

@@ -1,20 +1,24 @@
 """Evaluation of a bundle on pictures whose sharp truth and blur mask are known.
 
 The folder is what `m2a synth` writes: `blurred/`, `sharp/` and `mask/`, pictures of one name in
-each. Everything runs through the deployed pipeline, with predicted masks.
+each, and perhaps `visible/`, the part of the mask where the blur shows, and `motion/`, the true
+trajectories. Everything runs through the deployed pipeline, with predicted masks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from m2a.errors import UsageError
-from m2a.evaluation.metrics import overlap, psnr
+from m2a.evaluation.metrics import SSIM_WINDOW, Samples, angle_errors, overlap, psnr, ssim_map
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_mask, read_photo
 
@@ -30,28 +34,43 @@ class Score:
 
     Attributes:
         name: of its file.
-        psnr_before: dB, blurred against sharp, inside the true mask; None where nothing moved.
+        psnr_before: dB, blurred against sharp, inside the true mask (weighted by it, in ReLoBlur's
+            words); None where nothing moved.
         psnr_after: dB, deblurred against sharp, there; None where nothing moved.
+        ssim_before: mean SSIM inside the true mask; None where nothing moved, or the picture is
+            smaller than SSIM's window.
+        ssim_after: likewise, deblurred against sharp.
+        psnr_whole_before: dB over the whole picture; infinite where it is equal.
+        psnr_whole_after: likewise.
         iou: of the thresholded probability, before dilation, with the annotated mask.
         precision: likewise.
         recall: likewise.
+        visible_iou: with the visible part of the mask; None where the folder does not tell it.
         coverage: active pixels, after dilation, / all pixels.
+        angle_error: median over the 4×4 cells that were restored and truly moved, degrees modulo
+            180; None where the folder does not tell the motion, or there is no such cell.
     """
 
     name: str
     psnr_before: float | None
     psnr_after: float | None
+    ssim_before: float | None
+    ssim_after: float | None
+    psnr_whole_before: float
+    psnr_whole_after: float
     iou: float
     precision: float
     recall: float
+    visible_iou: float | None
     coverage: float
+    angle_error: float | None
 
     @property
     def gain(self) -> float | None:
         """PSNR difference inside the true mask in dB; a perfect picture counts as 100 dB."""
         if self.psnr_before is None or self.psnr_after is None:
             return None
-        return min(self.psnr_after, PERFECT) - min(self.psnr_before, PERFECT)
+        return _finite(self.psnr_after) - _finite(self.psnr_before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +79,12 @@ class Evaluation:
 
     Attributes:
         scores: one per picture, by name.
+        flop_share: arithmetic over that of the same network run densely, the restorer on every
+            pixel; None where the bundle does not tell its cost.
     """
 
     scores: tuple[Score, ...]
+    flop_share: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """Means over the blurred pictures, and the false alarms on the others."""
@@ -75,11 +97,18 @@ class Evaluation:
             "gain_db": fmean(gains) if gains else None,
             "gain_db_worst": gains[0] if gains else None,
             "share_below_minus_0.1_db": fmean(g < -0.1 for g in gains) if gains else None,
-            "iou": fmean(s.iou for s in blurred) if blurred else None,
-            "precision": fmean(s.precision for s in blurred) if blurred else None,
-            "recall": fmean(s.recall for s in blurred) if blurred else None,
-            "coverage": fmean(s.coverage for s in self.scores),
-            "coverage_unblurred": fmean(s.coverage for s in still) if still else None,
+            "psnr_before": _mean(s.psnr_before and _finite(s.psnr_before) for s in blurred),
+            "psnr_after": _mean(s.psnr_after and _finite(s.psnr_after) for s in blurred),
+            "ssim_before": _mean(s.ssim_before for s in blurred),
+            "ssim_after": _mean(s.ssim_after for s in blurred),
+            "iou": _mean(s.iou for s in blurred),
+            "precision": _mean(s.precision for s in blurred),
+            "recall": _mean(s.recall for s in blurred),
+            "visible_iou": _mean(s.visible_iou for s in blurred),
+            "angle_error": _mean(s.angle_error for s in blurred),
+            "coverage": _mean(s.coverage for s in self.scores),
+            "coverage_unblurred": _mean(s.coverage for s in still),
+            "flop_share": self.flop_share,
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -113,7 +142,31 @@ def evaluate(
         score = _score(deblurrer, blurred, sharp, mask)
         progress(score)
         scores.append(score)
-    return Evaluation(scores=tuple(scores))
+    coverage = fmean(score.coverage for score in scores)
+    return Evaluation(
+        scores=tuple(scores), flop_share=_flop_share(deblurrer.bundle.manifest, coverage)
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _finite(decibels: float) -> float:
+    return min(decibels, PERFECT)
+
+
+def _flop_share(manifest: Mapping[str, Any], coverage: float) -> float | None:
+    """(mask + coverage · restore) / (mask + restore), each per pixel."""
+    model = manifest.get("model")
+    cost = model.get("flop_per_pixel") if isinstance(model, Mapping) else None
+    mask, restore = (
+        cost.get(part) if isinstance(cost, Mapping) else None for part in ("mask", "restore")
+    )
+    if not isinstance(mask, (int, float)) or not isinstance(restore, (int, float)):
+        return None
+    return (mask + coverage * restore) / (mask + restore)
 
 
 def _score(deblurrer: Deblurrer, blurred: Path, sharp: Path, mask: Path) -> Score:
@@ -128,17 +181,52 @@ def _score(deblurrer: Deblurrer, blurred: Path, sharp: Path, mask: Path) -> Scor
     result = deblurrer(picture)
     if result.probability is None:
         raise TypeError("a deblurrer that was given no mask returned no probability")
-    found = overlap(result.probability >= deblurrer.threshold, true)
+    predicted = result.probability >= deblurrer.threshold
+    found = overlap(predicted, true)
+    everywhere = np.ones_like(true)
     moved = bool(true.any())
+    visible = mask.parent.parent / "visible" / mask.name
+    motion = mask.parent.parent / "motion" / f"{blurred.stem}.npy"
     return Score(
         name=blurred.stem,
         psnr_before=psnr(picture, truth, true) if moved else None,
         psnr_after=psnr(result.image, truth, true) if moved else None,
+        ssim_before=_ssim_inside(picture, truth, true),
+        ssim_after=_ssim_inside(result.image, truth, true),
+        psnr_whole_before=psnr(picture, truth, everywhere),
+        psnr_whole_after=psnr(result.image, truth, everywhere),
         iou=found.iou,
         precision=found.precision,
         recall=found.recall,
+        visible_iou=(
+            overlap(predicted, read_mask(visible, shape=picture.shape[:2])).iou
+            if visible.exists()
+            else None
+        ),
         coverage=result.coverage,
+        angle_error=_angle_error(result.motion, motion) if motion.exists() else None,
     )
+
+
+def _ssim_inside(picture: Samples, truth: Samples, mask: NDArray[np.bool_]) -> float | None:
+    if not mask.any() or min(picture.shape[:2]) < SSIM_WINDOW:
+        return None
+    return float(ssim_map(picture, truth)[mask].mean())
+
+
+def _angle_error(motion: NDArray[np.float32], path: Path) -> float | None:
+    try:
+        true = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not an array of trajectories: {error}") from error
+    shape = np.shape(true)
+    if len(shape) != 3 or shape[2] != 4 or any(np.greater(shape, motion.shape)):
+        raise UsageError(
+            f"{path} is {list(shape)}, expected 4 coefficients per 4×4 pixels, at most "
+            f"{list(motion.shape)}"
+        )
+    errors = angle_errors(motion[: true.shape[0], : true.shape[1]], true)
+    return float(np.median(errors)) if errors.size else None
 
 
 def _triples(folder: Path) -> Iterator[tuple[Path, Path, Path]]:

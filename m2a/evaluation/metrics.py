@@ -1,4 +1,4 @@
-"""Quality metrics in NumPy: PSNR inside a mask, and how well a mask was found."""
+"""Quality metrics: PSNR, SSIM, how well a mask was found, and how well the motion."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from m2a.errors import MissingDependencyError
 
 Samples = NDArray[np.uint8 | np.uint16]
 
@@ -32,6 +34,73 @@ def psnr(picture: Samples, truth: Samples, mask: NDArray[np.bool_]) -> float:
     difference = picture[mask].astype(np.float64) - truth[mask].astype(np.float64)
     error = float(np.square(difference).mean())
     return math.inf if error == 0 else 10 * math.log10(white**2 / error)
+
+
+SSIM_WINDOW = 11
+"""Side of the Gaussian window (σ = 1.5) of SSIM in pixels; no smaller picture has a value."""
+
+
+def ssim_map(picture: Samples, truth: Samples) -> NDArray[np.float64]:
+    """Structural similarity around every pixel (Wang et al. 2004), mean of the channels.
+
+    Its mean over a mask is the SSIM that ReLoBlur weights by the blur mask; its mean over the
+    picture is close to the usual SSIM, which leaves out a border of 5 pixels.
+
+    Args:
+        picture: uint8 or uint16 [H, W, C].
+        truth: of the same dtype and shape.
+
+    Returns:
+        float64 [H, W], at most 1.
+
+    Raises:
+        ValueError: a side is shorter than 11 pixels.
+        MissingDependencyError: scikit-image is not installed.
+    """
+    try:
+        from skimage.metrics import structural_similarity
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("scikit-image", extra="eval", purpose="SSIM") from error
+    if min(picture.shape[:2]) < SSIM_WINDOW:
+        raise ValueError(f"SSIM needs sides of at least {SSIM_WINDOW} px, found {picture.shape}")
+    _, similarity = structural_similarity(
+        truth,
+        picture,
+        data_range=float(np.iinfo(picture.dtype).max),
+        channel_axis=2,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    mean: NDArray[np.float64] = similarity.mean(axis=2, dtype=np.float64)
+    return mean
+
+
+STANDSTILL = 1.0
+"""Pixels: a linear coefficient a shorter than this has no direction worth measuring."""
+
+
+def angle_errors(motion: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Angles between predicted and true motion, modulo 180°: a and -a give the same blur.
+
+    Args:
+        motion: f32 [..., 4], predicted (a_x, a_y, b_x, b_y) in pixels; NaN where there is none.
+        truth: of the same shape; NaN where nothing moves.
+
+    Returns:
+        float64 [N] of degrees, 0 to 90, where both are known and the true |a| is at least 1 px;
+        a prediction that stands still counts as 90.
+    """
+    predicted, true = (m[..., :2].astype(np.float64).reshape(-1, 2) for m in (motion, truth))
+    length = np.linalg.norm(true, axis=1)
+    known = np.isfinite(predicted).all(axis=1) & (length >= STANDSTILL)
+    predicted, true, length = predicted[known], true[known], length[known]
+    product = np.abs((predicted * true).sum(axis=1))
+    norms = np.linalg.norm(predicted, axis=1) * length
+    cosine = np.divide(product, norms, out=np.zeros_like(norms), where=norms > 0)
+    degrees: NDArray[np.float64] = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
+    return degrees
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,34 @@ def image_batch(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(planes).float() / 255
 
 
+def jittered_batch(
+    rng: np.random.Generator, images: NDArray[np.uint8], *, strength: float
+) -> Tensor:
+    """Converts a batch as `image_batch` does, each crop in colours and contrast of its own.
+
+    Blur is in the structure and not in the colours. Without this the mask predictor learns which
+    photograph a texture comes from.
+
+    Args:
+        rng: source of all randomness.
+        images: uint8 [B, H, W, 3].
+        strength: s ≥ 0. A channel v becomes g·v^γ, with ln g and ln γ uniform in [-s, s], γ common
+            to the channels, which are permuted; the result is clipped.
+
+    Returns:
+        f32 [B, 3, H, W] in [0, 1].
+    """
+    count = len(images)
+    gamma = np.exp(rng.uniform(-strength, strength, (count, 1, 1)))
+    gain = np.exp(rng.uniform(-strength, strength, (count, 3, 1)))
+    curves = np.clip(gain * np.linspace(0, 1, 256) ** gamma, 0, 1).astype(np.float32)
+    planes = np.empty((count, 3, *images.shape[1:3]), np.float32)
+    for number, image in enumerate(images):
+        for channel, source in enumerate(rng.permutation(3)):
+            planes[number, channel] = curves[number, channel][image[:, :, source]]
+    return torch.from_numpy(planes)
+
+
 def restoration_masks(
     rng: np.random.Generator,
     crops: Crops,

@@ -56,6 +56,8 @@ class TrainingConfig:
             automatic mixed precision, channels last: 1.6 times as fast on a CPU with bfloat16
             instructions (0.17 instead of 0.28 s a step of 32 crops on one core). Weights, norms'
             statistics and the loss stay float32.
+        mask_jitter: strength of the random colours and contrast in which the mask predictor sees
+            its crops (`jittered_batch`); 0 leaves them as they are.
         shaken_weight: weight of a sample with camera shake in the mask loss. Shaken all over, it
             holds as many positive pixels as several samples with local blur together.
         reblur_weight: weight of the reblur loss beside the reconstruction's; 0 leaves it out.
@@ -86,6 +88,7 @@ class TrainingConfig:
     ema_decay: float = 0.999
     matmul_precision: str = "highest"
     mask_precision: str = "float32"
+    mask_jitter: float = 0.0
     shaken_weight: float = 1.0
     reblur_weight: float = 0.0
     straight_through: bool = False
@@ -128,7 +131,7 @@ class TrainingConfig:
         for name in ("learning_rate", "mask_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, found {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "shaken_weight", "reblur_weight"):
+        for name in ("warmup", "weight_decay", "mask_jitter", "shaken_weight", "reblur_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, found {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:

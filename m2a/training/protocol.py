@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from m2a.files import atomic_file
+from m2a.models.config import MOTION_LEVEL
 from m2a.runtime.images import Photo, write_mask, write_photo
 from m2a.training.synthesis import (
     Sample,
@@ -29,6 +32,9 @@ EVALUATION = SynthesisConfig(
 )
 """Local blur in every sample, no JPEG: what the model card's figures are measured on."""
 
+CELL = 2**MOTION_LEVEL
+"""Side in pixels of the cells that carry a trajectory."""
+
 _MIN_VISIBLE = 0.005
 _SHEET = 24
 
@@ -44,10 +50,12 @@ def write_samples(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Path:
-    """Renders samples with local blur into `blurred/`, `sharp/` and `mask/`, as PNG.
+    """Renders samples with local blur into `blurred/`, `sharp/`, `mask/`, `visible/`, `motion/`.
 
     A draw whose blur shows on less than 0.5 % of the pixels is drawn again: there is nothing to
-    restore, and nothing to measure. The mask is the annotated one.
+    restore, and nothing to measure. Pictures are PNG; `mask/` is the annotated mask, `visible/`
+    its part where the blur shows. `motion/` holds a NumPy array per sample, f32 [H/4, W/4, 4]
+    rounded up: (a_x, a_y, b_x, b_y) of each 4×4 cell, as `Result.motion`, NaN where nothing moves.
 
     Args:
         photographs: folder of sharp photographs.
@@ -67,7 +75,7 @@ def write_samples(
         UsageError: a file exists and may not be replaced.
     """
     photos = load_photographs(photographs, only=only)
-    for name in ("blurred", "sharp", "mask"):
+    for name in ("blurred", "sharp", "mask", "visible", "motion"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     config = replace(EVALUATION, size=size)
     shown: list[Sample] = []
@@ -80,9 +88,31 @@ def write_samples(
         write_photo(folder / "blurred" / name, Photo(pixels=sample.blurred), overwrite=overwrite)
         write_photo(folder / "sharp" / name, Photo(pixels=sample.sharp), overwrite=overwrite)
         write_mask(folder / "mask" / name, sample.mask, overwrite=overwrite)
+        write_mask(folder / "visible" / name, sample.visible, overwrite=overwrite)
+        with atomic_file(folder / "motion" / f"{number:05d}.npy", overwrite=overwrite) as file:
+            np.save(file, cell_motion(sample))
         if len(shown) < _SHEET:
             shown.append(sample)
         progress(number + 1)
     sheet = folder / "contact-sheet.png"
     write_photo(sheet, Photo(pixels=contact_sheet(shown, columns=2)), overwrite=overwrite)
     return sheet
+
+
+def cell_motion(sample: Sample) -> NDArray[np.float32]:
+    """Averages the true trajectories over the moving pixels of every 4×4 cell.
+
+    Returns:
+        f32 [H/4, W/4, 4], rounded up; NaN where no pixel of a cell moves.
+    """
+    border = [(0, -side % CELL) for side in sample.mask.shape]
+    moving = np.pad(sample.mask, border).astype(np.float32)[..., None]
+    motion = np.pad(sample.trajectory, [*border, (0, 0)]) * moving
+    rows, columns = moving.shape[0] // CELL, moving.shape[1] // CELL
+    total, count = (
+        field.reshape(rows, CELL, columns, CELL, -1).sum(axis=(1, 3)) for field in (motion, moving)
+    )
+    cells: NDArray[np.float32] = np.divide(
+        total, count, out=np.full_like(total, np.nan), where=count > 0
+    )
+    return cells

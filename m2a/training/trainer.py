@@ -38,6 +38,7 @@ from m2a.runtime.sites import dilate
 from m2a.training.batches import (
     RestorationBatch,
     image_batch,
+    jittered_batch,
     mask_targets,
     restoration_batch,
     restoration_masks,
@@ -199,7 +200,7 @@ class Trainer:
         config, device = self._config, self._device
         targets = mask_targets(crops.label, shaken_weight=config.shaken_weight)
         target, weight = (t.to(device) for t in targets)
-        images = image_batch(crops.blurred).to(device, memory_format=torch.channels_last)
+        images = self._mask_images(crops.blurred).to(device, memory_format=torch.channels_last)
         half = config.mask_precision == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             logits = self._network.mask_predictor(images)
@@ -208,6 +209,14 @@ class Trainer:
         overlap = (predicted * target * weight).sum().item()
         union = ((predicted + target).clamp_max(1) * weight).sum().item()
         return mask_loss(logits, target, weight), logits, overlap, union
+
+    def _mask_images(self, blurred: NDArray[np.uint8]) -> Tensor:
+        strength = self._config.mask_jitter
+        if not strength:
+            return image_batch(blurred)
+        # A generator of its own: the restorer draws from the other one at the same time.
+        rng = np.random.default_rng((self._config.seed, 2, self._step))
+        return jittered_batch(rng, blurred, strength=strength)
 
     def _restoration_forward(
         self, crops: Crops, batch: RestorationBatch, probability: Tensor | None = None

@@ -11,6 +11,7 @@ from PIL import Image
 
 from m2a.errors import UsageError
 from m2a.evaluation import Evaluation, Score, evaluate, overlap, psnr
+from m2a.evaluation.metrics import ssim_map
 from m2a.runtime import load
 
 
@@ -62,6 +63,60 @@ def test_a_picture_scores_what_the_pipeline_and_the_metrics_give(folder, deblurr
     assert score.coverage == result.coverage
 
 
+def test_similarity_and_the_whole_picture_are_scored_too(folder, deblurrer):
+    still, score = (evaluate(deblurrer, folder).scores[i] for i in (1, 0))
+    blurred, sharp = load_arrays(folder, "a")
+    mask = np.asarray(Image.open(folder / "mask" / "a.png")) > 0
+    result = deblurrer(blurred)
+    assert score.ssim_before == ssim_map(blurred, sharp)[mask].mean()
+    assert score.ssim_after == ssim_map(result.image, sharp)[mask].mean()
+    assert score.psnr_whole_before == psnr(blurred, sharp, np.ones_like(mask))
+    assert score.psnr_whole_after == psnr(result.image, sharp, np.ones_like(mask))
+    assert (still.ssim_before, still.ssim_after) == (None, None)
+    assert still.psnr_whole_before == math.inf
+
+
+def test_what_the_folder_does_not_tell_has_no_score(folder, deblurrer):
+    score = evaluate(deblurrer, folder).scores[0]
+    assert (score.visible_iou, score.angle_error) == (None, None)
+
+
+def test_visible_masks_and_true_motion_are_scored_where_they_are(folder, deblurrer):
+    blurred, _ = load_arrays(folder, "a")
+    result = deblurrer(blurred)
+    (folder / "visible").mkdir()
+    (folder / "motion").mkdir()
+    found = (result.probability >= deblurrer.threshold).astype(np.uint8) * 255
+    Image.fromarray(found).save(folder / "visible" / "a.png")
+    turned = result.motion[:10, :15].copy()
+    turned[..., :2] = np.stack([-turned[..., 1], turned[..., 0]], axis=-1)
+    np.save(folder / "motion" / "a.npy", turned * 100)
+    score = evaluate(deblurrer, folder).scores[0]
+    assert score.visible_iou == 1
+    assert score.angle_error == pytest.approx(90, abs=1e-3)
+
+
+@pytest.mark.parametrize("content", [b"no array", np.zeros((10, 15, 3)), np.zeros((99, 1, 4))])
+def test_a_motion_of_another_form_is_refused_by_name(folder, deblurrer, content):
+    (folder / "motion").mkdir()
+    path = folder / "motion" / "a.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    with pytest.raises(UsageError, match=r"motion.a\.npy"):
+        evaluate(deblurrer, folder)
+
+
+def test_the_share_of_the_dense_arithmetic_follows_the_coverage(folder, deblurrer):
+    evaluation = evaluate(deblurrer, folder)
+    cost = deblurrer.bundle.manifest["model"]["flop_per_pixel"]
+    coverage = np.mean([score.coverage for score in evaluation.scores])
+    dense = cost["mask"] + cost["restore"]
+    share = (cost["mask"] + coverage * cost["restore"]) / dense
+    assert evaluation.summary()["flop_share"] == pytest.approx(share)
+
+
 def test_where_nothing_moved_there_is_no_psnr(folder, deblurrer):
     score = evaluate(deblurrer, folder).scores[1]
     assert (score.psnr_before, score.psnr_after, score.gain) == (None, None, None)
@@ -83,6 +138,8 @@ def test_the_report_is_json(folder, deblurrer):
 
 def score_of(**fields):
     usual = {"iou": 0.5, "precision": 0.5, "recall": 0.5, "coverage": 0.2}
+    usual |= {"psnr_whole_before": 30.0, "psnr_whole_after": 31.0}
+    usual |= dict.fromkeys(("ssim_before", "ssim_after", "visible_iou", "angle_error"))
     return Score(**({"name": "x", "psnr_before": 20.0, "psnr_after": 21.0} | usual | fields))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from m2a.evaluation import overlap, psnr
+from m2a.evaluation.metrics import angle_errors, ssim_map
 
 ALL = np.ones((2, 2), bool)
 
@@ -74,3 +75,63 @@ def test_a_false_alarm_costs_precision_and_a_miss_recall():
     alarm, miss = overlap(ALL, ~ALL), overlap(~ALL, ALL)
     assert (alarm.iou, alarm.precision, alarm.recall) == (0, 0, 1)
     assert (miss.iou, miss.precision, miss.recall) == (0, 1, 0)
+
+
+def flat(value, *shape):
+    return np.full((*shape, 3), value, np.uint8)
+
+
+def test_ssim_of_flat_pictures_is_that_of_their_means():
+    """Wang et al. 2004, equation 6, with c1 = (0.01 · 255)²; without structure the rest is 1."""
+    c1 = (0.01 * 255) ** 2
+    similarity = ssim_map(flat(100, 20, 24), flat(120, 20, 24))
+    assert similarity.shape == (20, 24)
+    assert similarity == pytest.approx((2 * 100 * 120 + c1) / (100**2 + 120**2 + c1), abs=1e-6)
+
+
+def test_ssim_of_equal_pictures_is_one_and_changes_only_near_a_change():
+    truth = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    changed = truth.copy()
+    changed[10:14, 10:14] = 255 - changed[10:14, 10:14]
+    assert ssim_map(truth, truth) == pytest.approx(1)
+    similarity = ssim_map(changed, truth)
+    assert similarity[11, 11] < 0.5
+    assert similarity[25:, 25:] == pytest.approx(1)
+
+
+def test_ssim_does_not_depend_on_the_bit_depth():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (2, 20, 20, 3)).astype(np.uint8)
+    wide = pictures.astype(np.uint16) * 257
+    assert ssim_map(*wide) == pytest.approx(ssim_map(*pictures), abs=1e-6)
+
+
+def test_a_picture_smaller_than_the_window_has_no_ssim():
+    with pytest.raises(ValueError, match="at least 11"):
+        ssim_map(flat(1, 10, 30), flat(1, 10, 30))
+
+
+def motions(*vectors):
+    return np.array([[*vector, 0, 0] for vector in vectors], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "true", "degrees"),
+    [
+        ((3, 0), (5, 0), 0),
+        ((-3, 0), (5, 0), 0),  # the reverse blurs alike
+        ((1, 1), (5, 0), 45),
+        ((-1, 1), (0, -2), 45),
+        ((0, 1), (5, 0), 90),
+        ((0, 0), (5, 0), 90),  # stands still
+    ],
+)
+def test_angles_are_taken_modulo_a_half_turn(predicted, true, degrees):
+    assert angle_errors(motions(predicted), motions(true)) == pytest.approx([degrees], abs=1e-4)
+
+
+def test_only_cells_that_were_restored_and_truly_moved_have_an_angle():
+    nan = float("nan")
+    predicted = motions((1, 0), (nan, nan), (1, 0), (1, 0))
+    true = motions((2, 0), (2, 0), (nan, nan), (0.5, 0.5))
+    assert angle_errors(predicted, true) == pytest.approx([0])

@@ -10,7 +10,7 @@ from random_network import PRESETS_AND_TINY, dense_rows, random_network
 
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.reparameterize import reparameterize
-from m2a.training.batches import image_batch, mask_targets, restoration_batch
+from m2a.training.batches import image_batch, jittered_batch, mask_targets, restoration_batch
 from m2a.training.pool import MASKED, SHAKEN, VISIBLE, Crops
 
 SIDE = 64
@@ -100,6 +100,38 @@ def test_a_shaken_sample_weighs_as_asked_and_a_flat_part_elsewhere_still_nothing
         [[0.25, 0.25], [0.25, 0.25]],
         [[1, 1], [1, 1]],
     ]
+
+
+class TestJitteredBatch:
+    def draw(self, strength, seed=0):
+        images = np.random.default_rng(1).integers(0, 256, (3, 8, 9, 3)).astype(np.uint8)
+        return images, jittered_batch(np.random.default_rng(seed), images, strength=strength)
+
+    def test_without_strength_only_channels_change_places(self):
+        images, jittered = self.draw(0.0)
+        for image, planes in zip(images, jittered.numpy(), strict=True):
+            plain = [image[..., channel] / np.float32(255) for channel in range(3)]
+            matches = [[np.abs(p - q).max() < 1e-6 for q in plain] for p in planes]
+            assert np.array_equal(np.sum(matches, axis=0), [1, 1, 1])
+            assert np.array_equal(np.sum(matches, axis=1), [1, 1, 1])
+
+    def test_every_channel_is_a_gain_and_a_power_of_one_channel(self):
+        images, jittered = self.draw(0.3)
+        for image, planes in zip(images, jittered, strict=True):
+            order = [np.argsort(image[..., c], axis=None, kind="stable") for c in range(3)]
+            for plane in planes.numpy():
+                sorted_by = [np.diff(plane.reshape(-1)[o]).min() >= 0 for o in order]
+                assert sum(sorted_by) == 1
+
+    def test_crops_get_colours_of_their_own_and_a_seed_repeats_them(self):
+        images = np.full((2, 4, 4, 3), 128, np.uint8)
+        first, again = (
+            jittered_batch(np.random.default_rng(3), images, strength=0.3) for _ in range(2)
+        )
+        assert torch.equal(first, again)
+        assert not torch.allclose(first[0], first[1], atol=1e-2)
+        assert first.min() >= 0
+        assert first.max() <= 1
 
 
 def test_images_become_planes_in_0_to_1():

@@ -1,0 +1,46 @@
+"""Joins the restorer of one checkpoint and the mask predictor of another.
+
+The two parts share no loss before the straight-through stage, so they may be trained side by side,
+each by a recipe of its own:
+
+    python recipes/join.py RESTORER.safetensors MASK.safetensors -o small.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from safetensors import safe_open
+
+from m2a.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
+
+CHECKPOINT = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(help=__doc__)
+@click.argument("restorer", type=CHECKPOINT)
+@click.argument("mask_predictor", type=CHECKPOINT)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+def main(restorer: Path, mask_predictor: Path, output: Path) -> None:
+    """Reads both, joins them, and writes the result with both histories in its header."""
+    network, other = load_checkpoint(restorer), load_checkpoint(mask_predictor)
+    if network.config != other.config:
+        raise click.ClickException(f"{restorer} and {mask_predictor} hold different networks")
+    network.mask_predictor.load_state_dict(other.mask_predictor.state_dict())
+    history = {"restorer": history_of(restorer), "mask_predictor": history_of(mask_predictor)}
+    save_checkpoint(network, output, metadata={"training": history})
+
+
+def history_of(path: Path) -> object:
+    """Returns what a checkpoint's header tells of its training."""
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
+    if HEADER in header:
+        return json.loads(header[HEADER]).get("training")
+    return json.loads(header.get("training", "null"))  # as checkpoints before version 0.1 have it
+
+
+if __name__ == "__main__":
+    main()
