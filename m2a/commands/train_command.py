@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT
+from m2a.commands.progress import progress_bar
 from m2a.errors import MissingDependencyError
 
 
@@ -37,23 +38,35 @@ def command(recipe: Path, photos: Path, output: Path, init: Path | None, workers
         from m2a.training.config import read_recipe
         from m2a.training.train import train
         from m2a.training.trainer import Progress
+        from m2a.training.validation import Validated
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("m2a"):
             raise
         raise MissingDependencyError(error.name, extra="train", purpose="Training") from error
 
     config = read_recipe(recipe)
+    with progress_bar(config.steps, "Training") as bar:
 
-    def report(progress: Progress) -> None:
-        remaining = (config.steps - progress.step) * progress.seconds_per_step
-        click.echo(
-            f"step {progress.step}/{config.steps}  mask loss {progress.mask_loss:.3f}  "
-            f"IoU {progress.mask_iou:.2f}  gain {progress.psnr_gain:+.2f} dB  "
-            f"{progress.seconds_per_step:.2f} s/step  {remaining / 60:.0f} min left",
-            err=True,
+        def report(progress: Progress) -> None:
+            bar.at(
+                progress.step,
+                f"mask loss {progress.mask_loss:.3f}  IoU {progress.mask_iou:.2f}  "
+                f"gain {progress.psnr_gain:+.2f} dB  {progress.seconds_per_step:.2f} s/step",
+            )
+
+        def validated(step: int, figures: Validated) -> None:
+            bar.line(
+                f"step {step}, validation: gain {figures.gain:+.2f} dB "
+                f"({figures.gain_true_mask:+.2f} under true masks), IoU {figures.iou:.2f}"
+            )
+
+        checkpoint = train(
+            config,
+            photographs=photos,
+            run=output,
+            init=init,
+            render_workers=workers,
+            report=report,
+            validated=validated,
         )
-
-    checkpoint = train(
-        config, photographs=photos, run=output, init=init, render_workers=workers, report=report
-    )
     click.echo(f"Trained: {checkpoint}\nNext: m2a export --ckpt {checkpoint}")

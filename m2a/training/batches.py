@@ -178,3 +178,12 @@ def tables_of(sites: Sites, patches: NDArray[np.float32]) -> Tables:
         site_xy=tables["site_xy"],
         grid_size=tables["grid_size"],
     )
+
+
+def tables_to(tables: Tables, device: torch.device) -> Tables:
+    """Moves tables to a device."""
+    moved = [
+        field.to(device) if isinstance(field, Tensor) else tuple(t.to(device) for t in field)
+        for field in tables
+    ]
+    return Tables(*moved)  # type: ignore[arg-type]

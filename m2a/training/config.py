@@ -35,6 +35,9 @@ class TrainingConfig:
         samples: synthetic samples to render; they are rendered once and reused, augmented.
         synthesis: what the samples look like; square, their side a multiple of 32.
         held_out: file names (without suffix) of photographs that training must not see.
+        validation: file names of photographs that are not trained on either; every
+            `checkpoint_every` steps the model is measured on crops of them.
+        validation_crops: how many.
         parts: what is trained, of `mask_predictor` and `restorer`. Their losses share nothing in
             this stage, so that each may be trained alone, at its own pace; the other keeps the
             weights that the run began from.
@@ -75,6 +78,8 @@ class TrainingConfig:
     samples: int = 8192
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     held_out: tuple[str, ...] = field(default=())
+    validation: tuple[str, ...] = field(default=())
+    validation_crops: int = 24
     parts: tuple[str, ...] = PARTS
     optimizer: str = "adamw"
     steps: int = 20_000
@@ -96,13 +101,16 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.held_out, tuple):
-            raise ValueError(f"held_out must be a list of names, found {self.held_out!r}")
+        for name in ("held_out", "validation"):
+            if not isinstance(getattr(self, name), tuple):
+                raise ValueError(f"{name} must be a list of names, found {getattr(self, name)!r}")
+        if shared := sorted(set(self.held_out) & set(self.validation)):
+            raise ValueError(f"{shared} are both in held_out and in validation")
         if self.mask_precision not in MASK_PRECISIONS:
             raise ValueError(
                 f"mask_precision must be one of {MASK_PRECISIONS}, found {self.mask_precision!r}"
             )
-        for name in ("samples", "steps", "batch", "active_pixels", "seed"):
+        for name in ("samples", "steps", "batch", "active_pixels", "seed", "validation_crops"):
             if type(getattr(self, name)) is not int:
                 raise ValueError(f"{name} must be an integer, found {getattr(self, name)!r}")
         if not self.parts or not set(self.parts) <= set(PARTS):
@@ -125,7 +133,14 @@ class TrainingConfig:
                 f"matmul_precision must be one of {MATMUL_PRECISIONS}, "
                 f"found {self.matmul_precision!r}"
             )
-        for name in ("samples", "steps", "batch", "active_pixels", "checkpoint_every"):
+        for name in (
+            "samples",
+            "steps",
+            "batch",
+            "active_pixels",
+            "checkpoint_every",
+            "validation_crops",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
         for name in ("learning_rate", "mask_learning_rate", "clip_norm"):

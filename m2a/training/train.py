@@ -1,18 +1,23 @@
-"""One training from end to end: the run's folder, its samples, and torch's settings meanwhile."""
+"""One training from end to end: its samples, its records, and torch's settings meanwhile."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
 from m2a.models.checkpoint import load_checkpoint
+from m2a.runtime.images import Photo, write_photo
 from m2a.training.config import TrainingConfig
+from m2a.training.photographs import load_photographs
 from m2a.training.pool import SHARD_SAMPLES, PoolConfig, rendering
 from m2a.training.trainer import Progress, Trainer
+from m2a.training.validation import Validated, Validation
 
 
 def train(
@@ -23,17 +28,20 @@ def train(
     init: Path | None = None,
     render_workers: int = 1,
     report: Callable[[Progress], None] = lambda _: None,
+    validated: Callable[[int, Validated], None] = lambda *_: None,
 ) -> Path:
     """Trains from a folder of sharp photographs, or goes on where the run stopped.
 
     Args:
         config: the recipe.
         photographs: folder of sharp photographs.
-        run: folder of the run: `samples/`, `state.pt`, `log.jsonl`, `model.safetensors`.
+        run: folder of the run: `samples/`, `state.pt`, `model.safetensors`, `log.jsonl`,
+            `tensorboard/`, and with validation `validation.jsonl` and `preview.png`.
         init: a checkpoint to begin from instead of random weights; its optimiser's moments begin
             anew. Without effect where the run goes on.
         render_workers: processes that render samples beside the training.
         report: called every 50 steps.
+        validated: called with the step and the figures after each validation.
 
     Returns:
         The path of the trained checkpoint: the moving average of the weights.
@@ -45,7 +53,7 @@ def train(
     """
     pool_config = PoolConfig(
         photographs=photographs,
-        held_out=config.held_out,
+        held_out=(*config.held_out, *config.validation),
         folder=run / "samples",
         samples=config.samples,
         synthesis=config.synthesis,
@@ -53,6 +61,7 @@ def train(
     )
     # Read first: a checkpoint that does not fit fails before anything is rendered.
     begin = None if init is None else (init.name, load_checkpoint(init))
+    validation = _validation(config, photographs)
     with rendering(pool_config, workers=render_workers) as pool, _torch_settings(config):
         while pool.refresh() < SHARD_SAMPLES:
             time.sleep(0.5)
@@ -60,9 +69,38 @@ def train(
         if not trainer.resume(run) and begin is not None:
             name, network = begin
             trainer.begin_from(network, name=name)
-        for progress in trainer.steps(run):
-            report(progress)
+        with SummaryWriter(str(run / "tensorboard"), purge_step=trainer.step) as board:
+            since = trainer.step
+            for progress in trainer.steps(run):
+                for name, value in vars(progress).items():
+                    board.add_scalar(f"training/{name}", value, progress.step)
+                report(progress)
+                due = progress.step - since >= config.checkpoint_every
+                if validation is not None and (due or progress.step == config.steps):
+                    since = progress.step
+                    validated(since, _validate(validation, trainer, run, board))
     return trainer.save(run)
+
+
+def _validation(config: TrainingConfig, photographs: Path) -> Validation | None:
+    if not config.validation:
+        return None
+    photos = load_photographs(photographs, only=config.validation)
+    return Validation(photos, config.synthesis, count=config.validation_crops, seed=config.seed + 1)
+
+
+def _validate(
+    validation: Validation, trainer: Trainer, run: Path, board: SummaryWriter
+) -> Validated:
+    """Measures the average network, and records figures and preview."""
+    figures, sheet = validation.measure(trainer.average)
+    with (run / "validation.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps({"step": trainer.step, **vars(figures)}) + "\n")
+    for name, value in vars(figures).items():
+        board.add_scalar(f"validation/{name}", value, trainer.step)
+    board.add_image("validation", sheet, trainer.step, dataformats="HWC")
+    write_photo(run / "preview.png", Photo(pixels=sheet), overwrite=True)
+    return figures
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from torch.func import functional_call
 from m2a.errors import TrainingError
 from m2a.files import atomic_file
 from m2a.models.checkpoint import save_checkpoint
-from m2a.models.gathered import GatheredRestorer, Tables, straight_through_gates
+from m2a.models.gathered import GatheredRestorer, straight_through_gates
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
 from m2a.runtime.bundle import DEFAULT_DILATE
@@ -42,6 +42,7 @@ from m2a.training.batches import (
     mask_targets,
     restoration_batch,
     restoration_masks,
+    tables_to,
 )
 from m2a.training.config import TrainingConfig
 from m2a.training.light import to_linear
@@ -78,7 +79,16 @@ class Progress:
     seconds_per_step: float
 
 
-_FIXED = ("model", "parts", "optimizer", "samples", "synthesis", "held_out", "seed")
+_FIXED = (
+    "model",
+    "parts",
+    "optimizer",
+    "samples",
+    "synthesis",
+    "held_out",
+    "validation",
+    "seed",
+)
 """Fields of the recipe that a run keeps."""
 
 
@@ -97,6 +107,16 @@ class Trainer:
         self._step = 0
         self._began = 0
         self._history: list[dict[str, Any]] = []
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._step
+
+    @property
+    def average(self) -> M2AENet:
+        """The moving average of the weights, in evaluation mode: the model."""
+        return self._average
 
     def steps(self, run: Path) -> Iterator[Progress]:
         """Runs the remaining steps; yields the progress every 50, and saves checkpoints."""
@@ -222,7 +242,7 @@ class Trainer:
         self, crops: Crops, batch: RestorationBatch, probability: Tensor | None = None
     ) -> tuple[Tensor, float, float, float]:
         """Returns the loss, its reconstruction part, and mean squared errors before and after."""
-        tables = _to(batch.tables, self._device)
+        tables = tables_to(batch.tables, self._device)
         blurred, sharp = batch.blurred.to(self._device), batch.sharp.to(self._device)
         gates = None if probability is None else straight_through_gates(probability, tables)
         weights = reparameterize(self._network.restorer)
@@ -346,11 +366,3 @@ def build_optimizer(network: M2AENet, config: TrainingConfig) -> torch.optim.Opt
     if config.optimizer == "soap":
         return SOAP(groups, max_precondition_dim=MAX_PRECONDITION_DIM)
     return torch.optim.AdamW(groups, betas=(0.9, 0.99))
-
-
-def _to(tables: Tables, device: torch.device) -> Tables:
-    moved = [
-        field.to(device) if isinstance(field, Tensor) else tuple(t.to(device) for t in field)
-        for field in tables
-    ]
-    return Tables(*moved)  # type: ignore[arg-type]

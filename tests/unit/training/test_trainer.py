@@ -237,6 +237,7 @@ def test_resuming_without_a_state_starts_at_the_beginning(pool, tmp_path):
         ({"model": "base"}, ["model"]),
         ({"synthesis": SynthesisConfig(size=32, blur_length=(3.0, 9.0))}, ["synthesis"]),
         ({"held_out": ("astronaut",)}, ["held_out"]),
+        ({"validation": ("coffee",)}, ["validation"]),
     ],
 )
 def test_another_network_or_other_samples_are_refused_by_name(pool, tmp_path, changes, names):
@@ -288,6 +289,34 @@ def test_training_from_a_folder_of_photographs(tmp_path):
     assert load_checkpoint(checkpoint).config == TINY
     assert reports[-1].samples == SHARD_SAMPLES
     assert (run / "samples" / "shard-00000.npy").exists()
+
+
+def test_a_training_is_validated_on_photographs_that_it_does_not_see(tmp_path):
+    photographs, run = folder_of(tmp_path, "photographs"), folder_of(tmp_path, "run")
+    Image.fromarray(data.astronaut()).save(photographs / "astronaut.png")
+    Image.fromarray(data.coffee()).save(photographs / "coffee.png")
+    config = replace(
+        RECIPE, steps=4, checkpoint_every=2, validation=("coffee",), validation_crops=2
+    )
+    validated = []
+    train(
+        config,
+        photographs=photographs,
+        run=run,
+        validated=lambda step, figures: validated.append((step, figures)),
+    )
+    assert [step for step, _ in validated] == [2, 4]
+    lines = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+    assert lines == [{"step": step, **vars(figures)} for step, figures in validated]
+    with Image.open(run / "preview.png") as preview:
+        assert preview.size == (5 * 32, 2 * 32)
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+    # The pool is the one of the other photograph alone.
+    alone = folder_of(tmp_path, "alone")
+    Image.fromarray(data.astronaut()).save(alone / "astronaut.png")
+    train(replace(RECIPE, steps=1), photographs=alone, run=folder_of(tmp_path, "other"))
+    shards = [(tmp_path / r / "samples" / "shard-00000.npy").read_bytes() for r in ("run", "other")]
+    assert shards[0] == shards[1]
 
 
 def test_a_folder_without_photographs_is_an_error(tmp_path):
@@ -394,6 +423,8 @@ class TestRecipe:
             ('mask_precision = "float16"', "mask_precision must be one of"),
             ("shaken_weight = -1.0", "shaken_weight"),
             ("reblur_weight = -1.0", "reblur_weight"),
+            ('held_out = ["a"]\nvalidation = ["a"]', "both in held_out and in validation"),
+            ("validation_crops = 0", "validation_crops must be at least 1"),
             ('straight_through = true\nparts = ["restorer"]', "trains both parts"),
             ('model = "huge"', "model must be one of"),
             ("learning_rate = 0", "learning_rate must be positive"),

@@ -1,0 +1,127 @@
+"""Validation: the average network on crops of photographs that are never trained on.
+
+They are not the held-out photographs either: what decides about a recipe must not be what its
+result is measured on in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from m2a.evaluation.metrics import overlap, psnr
+from m2a.models.gathered import GatheredRestorer
+from m2a.models.network import M2AENet
+from m2a.models.reparameterize import reparameterize
+from m2a.runtime.bundle import DEFAULT_DILATE, DEFAULT_THRESHOLD
+from m2a.runtime.sites import dilate
+from m2a.training.batches import image_batch, restoration_batch, tables_to
+from m2a.training.pool import Crops
+from m2a.training.samples import Sample, SynthesisConfig
+from m2a.training.synthesis import synthesise
+
+_PREVIEWED = 6
+_MIN_VISIBLE = 0.005
+_HIGHEST = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """Means over the validation crops.
+
+    Attributes:
+        gain: dB, PSNR inside the true mask, restored under the predicted one.
+        gain_true_mask: dB, restored under the true mask.
+        iou: of the predicted mask at 0.5, before dilation, with the annotated one.
+    """
+
+    gain: float
+    gain_true_mask: float
+    iou: float
+
+
+class Validation:
+    """Fixed crops, every one with visible local blur.
+
+    Attributes:
+        samples: the crops.
+    """
+
+    def __init__(
+        self, photos: Sequence[NDArray[np.uint8]], config: SynthesisConfig, *, count: int, seed: int
+    ) -> None:
+        """Draws `count` crops from sharp photographs; sample i from the seed sequence (seed, i)."""
+        self.samples: list[Sample] = []
+        for number in range(count):
+            rng = np.random.default_rng((seed, number))
+            sample = synthesise(photos, rng, config)
+            while sample.kind not in ("objects", "region") or sample.visible.mean() < _MIN_VISIBLE:
+                sample = synthesise(photos, rng, config)
+            self.samples.append(sample)
+
+    @torch.no_grad()
+    def measure(self, network: M2AENet) -> tuple[Validated, NDArray[np.uint8]]:
+        """Measures a network in evaluation mode, on its device.
+
+        Returns:
+            The means, and a sheet to look at, uint8 [H, W, 3]: a row for each of the first six
+            crops, as blurred, restored, sharp, predicted mask and true mask.
+        """
+        gathered = GatheredRestorer(network.config).to(_device_of(network))
+        gathered.load_state_dict(reparameterize(network.restorer))
+        gains, true_gains, ious = [], [], []
+        rows: list[NDArray[np.uint8]] = []
+        for sample in self.samples:
+            found = self._predict(network, sample)
+            restored = _restore(gathered, sample, dilate(found, DEFAULT_DILATE))
+            gains.append(_gain(sample, restored))
+            under_truth = _restore(gathered, sample, dilate(sample.mask, DEFAULT_DILATE))
+            true_gains.append(_gain(sample, under_truth))
+            ious.append(overlap(found, sample.mask).iou)
+            if len(rows) < _PREVIEWED:
+                masks = [
+                    np.repeat(m[..., None] * np.uint8(255), 3, axis=2) for m in (found, sample.mask)
+                ]
+                rows.append(np.hstack([sample.blurred, restored, sample.sharp, *masks]))
+        means = Validated(gain=fmean(gains), gain_true_mask=fmean(true_gains), iou=fmean(ious))
+        return means, np.vstack(rows)
+
+    def _predict(self, network: M2AENet, sample: Sample) -> NDArray[np.bool_]:
+        image = image_batch(sample.blurred[None]).to(_device_of(network))
+        probability = network.predict_mask(image).sigmoid()[0, 0].cpu().numpy()
+        found: NDArray[np.bool_] = probability >= DEFAULT_THRESHOLD
+        return found
+
+
+def _restore(
+    gathered: GatheredRestorer, sample: Sample, mask: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    crops = Crops(
+        blurred=sample.blurred[None],
+        sharp=sample.sharp[None],
+        label=mask[None].astype(np.uint8),
+    )
+    batch = restoration_batch(crops, mask[None])
+    restored = sample.blurred.copy()
+    if batch is not None:
+        residual = gathered(tables_to(batch.tables, _device_of(gathered))).residual.cpu()
+        display = (batch.blurred + residual).clamp(0, 1).numpy()
+        restored[mask] = np.rint(display * 255).astype(np.uint8)
+    return restored
+
+
+def _gain(sample: Sample, restored: NDArray[np.uint8]) -> float:
+    before, after = (
+        min(psnr(picture, sample.sharp, sample.mask), _HIGHEST)
+        for picture in (sample.blurred, restored)
+    )
+    return after - before
+
+
+def _device_of(module: torch.nn.Module) -> torch.device:
+    return next(module.parameters()).device

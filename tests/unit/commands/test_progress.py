@@ -1,0 +1,26 @@
+"""Progress where there is no terminal: plain lines on standard error, nothing else."""
+
+from __future__ import annotations
+
+from m2a.commands.progress import progress_bar
+
+
+def test_without_a_terminal_every_report_is_a_line(capsys):
+    with progress_bar(10, "Training") as bar:
+        bar.at(5, "loss 0.5")
+        bar.line("[validation] gain +1.00 dB")
+        bar.at(10)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "Training 5/10  loss 0.5\n[validation] gain +1.00 dB\nTraining 10/10\n"
+
+
+def test_on_a_terminal_the_bar_shows_what_is_done(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress_bar(10, "Training") as bar:
+        bar.at(10, "loss 0.5")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "10/10" in err
+    assert "loss 0.5" in err

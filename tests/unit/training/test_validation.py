@@ -1,0 +1,73 @@
+"""Validation: what it measures is what the dense network does to the crops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from random_network import TINY, random_network, to_tensor
+from skimage import data
+
+from m2a.evaluation.metrics import overlap, psnr
+from m2a.models import M2AENet
+from m2a.runtime.bundle import DEFAULT_DILATE
+from m2a.runtime.sites import dilate
+from m2a.training.samples import SynthesisConfig
+from m2a.training.validation import Validation
+
+CONFIG = SynthesisConfig(size=64, blur_length=(4.0, 12.0))
+
+
+@pytest.fixture(scope="module")
+def validation():
+    return Validation([data.astronaut()], CONFIG, count=3, seed=5)
+
+
+def test_every_crop_has_visible_local_blur_and_the_seed_decides(validation):
+    assert {sample.kind for sample in validation.samples} <= {"objects", "region"}
+    assert all(sample.visible.mean() >= 0.005 for sample in validation.samples)
+    again = Validation([data.astronaut()], CONFIG, count=3, seed=5)
+    other = Validation([data.astronaut()], CONFIG, count=3, seed=6)
+    pairs = [(a.samples[0].blurred, validation.samples[0].blurred) for a in (again, other)]
+    assert [np.array_equal(*pair) for pair in pairs] == [True, False]
+
+
+def dense_gain(network, sample, mask):
+    image = to_tensor(sample.blurred.astype(np.float32) / 255)
+    residual = network.restore(image, torch.from_numpy(mask)[None, None].float()).residual
+    restored = (image + residual).clamp(0, 1)[0].permute(1, 2, 0).numpy()
+    after = psnr(np.rint(restored * 255).astype(np.uint8), sample.sharp, sample.mask)
+    return after - psnr(sample.blurred, sample.sharp, sample.mask)
+
+
+@torch.no_grad()
+def test_it_measures_what_masked_dense_does(validation):
+    network = random_network(TINY, seed=3)
+    gains, true_gains, ious = [], [], []
+    for sample in validation.samples:
+        image = to_tensor(sample.blurred.astype(np.float32) / 255)
+        found = (network.predict_mask(image)[0, 0] >= 0).numpy()
+        ious.append(overlap(found, sample.mask).iou)
+        gains.append(dense_gain(network, sample, dilate(found, DEFAULT_DILATE)))
+        true_gains.append(dense_gain(network, sample, dilate(sample.mask, DEFAULT_DILATE)))
+    means, _ = validation.measure(network)
+    # A restored value at the edge between two levels may round either way.
+    assert means.gain == pytest.approx(np.mean(gains), abs=1e-3)
+    assert means.gain_true_mask == pytest.approx(np.mean(true_gains), abs=1e-3)
+    assert means.iou == pytest.approx(np.mean(ious))
+    assert means.gain_true_mask < -1  # a random network harms: the figures are not zero
+
+
+def test_a_network_that_changes_nothing_gains_nothing(validation):
+    network = M2AENet(TINY).eval()
+    with torch.no_grad():
+        for parameter in network.restorer.head.parameters():
+            parameter.zero_()
+    means, sheet = validation.measure(network)
+    assert (means.gain, means.gain_true_mask) == (0, 0)
+    assert sheet.shape == (3 * 64, 5 * 64, 3)
+    first = validation.samples[0]
+    assert np.array_equal(sheet[:64, :64], first.blurred)
+    assert np.array_equal(sheet[:64, 64:128], first.blurred)
+    assert np.array_equal(sheet[:64, 128:192], first.sharp)
+    assert np.array_equal(sheet[:64, 256:, 0] > 0, first.mask)
