@@ -48,10 +48,12 @@ def command(recipe: Path, photos: Path, output: Path, init: Path | None, workers
     with progress_bar(config.steps, "Training") as bar:
 
         def report(progress: Progress) -> None:
+            remaining = (config.steps - progress.step) * progress.seconds_per_step
             bar.at(
                 progress.step,
                 f"mask loss {progress.mask_loss:.3f}  IoU {progress.mask_iou:.2f}  "
-                f"gain {progress.psnr_gain:+.2f} dB  {progress.seconds_per_step:.2f} s/step",
+                f"gain {progress.psnr_gain:+.2f} dB  {progress.seconds_per_step:.2f} s/step  "
+                f"{remaining / 60:.0f} min left",
             )
 
         def validated(step: int, figures: Validated) -> None:
