@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -385,7 +386,16 @@ class TestSamplePool:
         assert pool_config(tmp_path, samples=SHARD_SAMPLES + 1).shards == 2
 
 
+RECIPES = sorted((Path(__file__).resolve().parents[3] / "recipes").glob("*.toml"))
+
+
 class TestRecipe:
+    def test_the_recipes_of_the_packaged_model_hold_out_the_same_photographs(self):
+        recipes = [read_recipe(path) for path in RECIPES]
+        assert {recipe.parts for recipe in recipes} == {("mask_predictor",), ("restorer",)}
+        assert len({recipe.held_out for recipe in recipes}) == 1
+        assert len(recipes[0].held_out) == 6
+
     def read(self, tmp_path, text):
         (tmp_path / "recipe.toml").write_text(text)
         return read_recipe(tmp_path / "recipe.toml")
