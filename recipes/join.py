@@ -14,9 +14,11 @@ from pathlib import Path
 import click
 from safetensors import safe_open
 
+from m2a.errors import M2AError
 from m2a.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
 
 CHECKPOINT = click.Path(exists=True, dir_okay=False, path_type=Path)
+SUFFIX = ".safetensors"
 
 
 @click.command(help=__doc__)
@@ -25,7 +27,13 @@ CHECKPOINT = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def main(restorer: Path, mask_predictor: Path, output: Path) -> None:
     """Reads both, joins them, and writes the result with both histories in its header."""
-    network, other = load_checkpoint(restorer), load_checkpoint(mask_predictor)
+    for path in (restorer, mask_predictor, output):
+        if path.suffix != SUFFIX:
+            raise click.ClickException(f"{path}: expected a {SUFFIX} file of m2a's trainer")
+    try:
+        network, other = load_checkpoint(restorer), load_checkpoint(mask_predictor)
+    except M2AError as error:
+        raise click.ClickException(str(error)) from error
     if network.config != other.config:
         raise click.ClickException(f"{restorer} and {mask_predictor} hold different networks")
     network.mask_predictor.load_state_dict(other.mask_predictor.state_dict())
@@ -39,7 +47,7 @@ def history_of(path: Path) -> object:
         header = file.metadata() or {}
     if HEADER in header:
         return json.loads(header[HEADER]).get("training")
-    return json.loads(header.get("training", "null"))  # as checkpoints before version 0.1 have it
+    return json.loads(header.get("training", "null"))  # an older form of the header
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ from m2a.runtime.deblurrer import open_bundle_on
 def command(
     folder: Path, bundle: Path | None, backend: str, allow_fallback: bool, as_json: bool
 ) -> None:
-    """Measure PSNR inside the true mask, and how well the mask is found.
+    """Measure PSNR and SSIM inside the true mask, and how well mask and motion are found.
 
-    FOLDER holds blurred/, sharp/ and mask/ with pictures of the same names, as `m2a synth`
-    writes them. Masks are the predicted ones.
+    FOLDER holds blurred/, sharp/ and mask/ with pictures of the same names, and perhaps visible/
+    and motion/, as `m2a synth` writes them. Masks are the predicted ones. Needs the extra `eval`.
 
     \b
     Example:

@@ -25,12 +25,16 @@ class Bar:
     def at(self, done: int, figures: str = "") -> None:
         """Shows how much is done, and a few figures beside it."""
         self._progress.update(self._task, completed=done, figures=figures)
-        if not self._console.is_terminal:
+        if not _draws(self._console):
             self.line(f"{self._label} {done}/{self._total}  {figures}".rstrip())
 
     def line(self, text: str) -> None:
         """Writes a line that stays."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _draws(console: Console) -> bool:
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 @contextmanager
@@ -43,5 +47,5 @@ def progress_bar(total: int, label: str) -> Iterator[Bar]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not _draws(console)) as progress:
         yield Bar(console, progress, total, label)

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT
-from m2a.commands.progress import progress_bar
 from m2a.errors import MissingDependencyError
 
 
@@ -35,6 +34,7 @@ def command(recipe: Path, photos: Path, output: Path, init: Path | None, workers
       m2a train recipes/small-restorer.toml --photos photos -o runs/small
     """
     try:
+        from m2a.commands.progress import progress_bar
         from m2a.training.config import read_recipe
         from m2a.training.train import train
         from m2a.training.trainer import Progress

@@ -27,6 +27,9 @@ PERFECT = 100.0
 
 FOLDERS = ("blurred", "sharp", "mask")
 
+_CELL = 4
+"""Side in pixels of the cells of `Result.motion`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -80,7 +83,8 @@ class Evaluation:
     Attributes:
         scores: one per picture, by name.
         flop_share: arithmetic over that of the same network run densely, the restorer on every
-            pixel; None where the bundle does not tell its cost.
+            pixel. A lower bound: it counts solid masks, whose coarser levels have a quarter of the
+            sites each; ragged ones have more. None where the bundle does not tell its cost.
     """
 
     scores: tuple[Score, ...]
@@ -136,6 +140,7 @@ def evaluate(
     Raises:
         UsageError: the folder is not of this form.
         ImageError: a picture cannot be read.
+        MissingDependencyError: scikit-image, of the extra `eval`, is not installed.
     """
     scores = []
     for blurred, sharp, mask in _triples(folder):
@@ -204,7 +209,7 @@ def _score(deblurrer: Deblurrer, blurred: Path, sharp: Path, mask: Path) -> Scor
             else None
         ),
         coverage=result.coverage,
-        angle_error=_angle_error(result.motion, motion) if motion.exists() else None,
+        angle_error=(_angle_error(result.motion, motion, true.shape) if motion.exists() else None),
     )
 
 
@@ -214,18 +219,18 @@ def _ssim_inside(picture: Samples, truth: Samples, mask: NDArray[np.bool_]) -> f
     return float(ssim_map(picture, truth)[mask].mean())
 
 
-def _angle_error(motion: NDArray[np.float32], path: Path) -> float | None:
+def _angle_error(motion: NDArray[np.float32], path: Path, size: tuple[int, int]) -> float | None:
     try:
         true = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not an array of trajectories: {error}") from error
-    shape = np.shape(true)
-    if len(shape) != 3 or shape[2] != 4 or any(np.greater(shape, motion.shape)):
+    cells = (-(-size[0] // _CELL), -(-size[1] // _CELL))
+    if np.shape(true) != (*cells, 4):
         raise UsageError(
-            f"{path} is {list(shape)}, expected 4 coefficients per 4×4 pixels, at most "
-            f"{list(motion.shape)}"
+            f"{path} is {list(np.shape(true))}, expected 4 coefficients per {_CELL}×{_CELL} "
+            f"pixels: {[*cells, 4]}"
         )
-    errors = angle_errors(motion[: true.shape[0], : true.shape[1]], true)
+    errors = angle_errors(motion[: cells[0], : cells[1]], true)
     return float(np.median(errors)) if errors.size else None
 
 

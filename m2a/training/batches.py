@@ -110,7 +110,8 @@ def restoration_masks(
         predicted: bool [B, S, S], pixels to restore as well.
 
     Returns:
-        bool [B, S, S]; crops without visible blur, and those beyond the budget, are empty.
+        bool [B, S, S]; crops without visible blur and without predicted pixels, and those beyond
+        the budget, are empty.
     """
     masks = np.zeros(crops.label.shape, bool)
     left = budget
@@ -122,7 +123,7 @@ def restoration_masks(
             mask |= predicted[number]
         if mask.sum() > budget // 4:
             mask &= _window(rng, mask.shape[0])
-        if not (mask & (label & VISIBLE > 0)).any():
+        if predicted is None and not (mask & (label & VISIBLE > 0)).any():
             continue
         masks[number] = mask
         left -= int(mask.sum())

@@ -53,12 +53,13 @@ class TrainingConfig:
         clip_norm: gradients are clipped to this norm, per part of the network.
         ema_decay: decay per step of the exponential moving average that becomes the model.
         matmul_precision: `highest` for float32 products, `high` or `medium` where they may be
-            rounded to TF32 or bfloat16 before they are multiplied and summed in float32 (torch's
-            own names). On a CPU with bfloat16 instructions `medium` halves a step.
+            computed from TF32 or bfloat16 factors where that is faster (torch's own names). What
+            becomes of it is the backend's choice: on a CPU with AVX-512 bfloat16 but no AMX,
+            `medium` takes oneDNN's float32 kernels and still halves a step.
         mask_precision: `float32`, or `bfloat16` for the mask predictor's convolutions under
-            automatic mixed precision, channels last: 1.6 times as fast on a CPU with bfloat16
-            instructions (0.17 instead of 0.28 s a step of 32 crops on one core). Weights, norms'
-            statistics and the loss stay float32.
+            automatic mixed precision. With the channels last, as they are in either precision,
+            1.6 times as fast on a CPU with bfloat16 instructions (0.17 instead of 0.28 s a step of
+            32 crops on one core). Weights, norms' statistics and the loss stay float32.
         mask_jitter: strength of the random colours and contrast in which the mask predictor sees
             its crops (`jittered_batch`); 0 leaves them as they are.
         shaken_weight: weight of a sample with camera shake in the mask loss. Shaken all over, it
@@ -110,11 +111,31 @@ class TrainingConfig:
             raise ValueError(
                 f"mask_precision must be one of {MASK_PRECISIONS}, found {self.mask_precision!r}"
             )
-        for name in ("samples", "steps", "batch", "active_pixels", "seed", "validation_crops"):
+        for name in (
+            "samples",
+            "steps",
+            "batch",
+            "active_pixels",
+            "seed",
+            "validation_crops",
+            "checkpoint_every",
+            "warmup",
+        ):
             if type(getattr(self, name)) is not int:
                 raise ValueError(f"{name} must be an integer, found {getattr(self, name)!r}")
-        if not self.parts or not set(self.parts) <= set(PARTS):
+        distinct = len(set(self.parts)) == len(self.parts)
+        if not self.parts or not distinct or not set(self.parts) <= set(PARTS):
             raise ValueError(f"parts must be some of {list(PARTS)}, found {self.parts!r}")
+        if type(self.straight_through) is not bool:
+            raise ValueError(
+                f"straight_through must be true or false, found {self.straight_through!r}"
+            )
+        local = self.synthesis.objects_probability + self.synthesis.region_probability
+        if self.validation and not local > 0:
+            raise ValueError(
+                "validation needs samples with local blur: objects_probability or "
+                "region_probability above 0"
+            )
         if self.straight_through and set(self.parts) != set(PARTS):
             raise ValueError(f"straight_through trains both parts, found parts {self.parts!r}")
         if self.optimizer not in OPTIMIZERS:

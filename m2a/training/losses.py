@@ -1,6 +1,6 @@
-"""Losses of the first training stage: reconstruction inside the mask, and the mask.
+"""The losses: reconstruction inside the mask, and the mask.
 
-The reblur loss and the straight-through stage of the paper are not part of this stage.
+The reblur loss stands in `m2a.training.reblur`.
 """
 
 from __future__ import annotations

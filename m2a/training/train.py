@@ -16,7 +16,7 @@ from m2a.runtime.images import Photo, write_photo
 from m2a.training.config import TrainingConfig
 from m2a.training.photographs import load_photographs
 from m2a.training.pool import SHARD_SAMPLES, PoolConfig, rendering
-from m2a.training.trainer import Progress, Trainer
+from m2a.training.trainer import LOG_STEPS, STATE, Progress, Trainer
 from m2a.training.validation import Validated, Validation
 
 
@@ -38,7 +38,7 @@ def train(
         run: folder of the run: `samples/`, `state.pt`, `model.safetensors`, `log.jsonl`,
             `tensorboard/`, and with validation `validation.jsonl` and `preview.png`.
         init: a checkpoint to begin from instead of random weights; its optimiser's moments begin
-            anew. Without effect where the run goes on.
+            anew. Not read where the run goes on.
         render_workers: processes that render samples beside the training.
         report: called every 50 steps.
         validated: called with the step and the figures after each validation.
@@ -59,8 +59,9 @@ def train(
         synthesis=config.synthesis,
         seed=config.seed,
     )
-    # Read first: a checkpoint that does not fit fails before anything is rendered.
-    begin = None if init is None else (init.name, load_checkpoint(init))
+    # Read first: what is no checkpoint fails before anything is rendered.
+    fresh = not (run / STATE).exists()
+    begin = (init.name, load_checkpoint(init)) if init is not None and fresh else None
     validation = _validation(config, photographs)
     with rendering(pool_config, workers=render_workers) as pool, _torch_settings(config):
         while pool.refresh() < SHARD_SAMPLES:
@@ -69,16 +70,15 @@ def train(
         if not trainer.resume(run) and begin is not None:
             name, network = begin
             trainer.begin_from(network, name=name)
-        with SummaryWriter(str(run / "tensorboard"), purge_step=trainer.step) as board:
-            since = trainer.step
+        with SummaryWriter(str(run / "tensorboard"), purge_step=trainer.step + 1) as board:
             for progress in trainer.steps(run):
                 for name, value in vars(progress).items():
                     board.add_scalar(f"training/{name}", value, progress.step)
                 report(progress)
-                due = progress.step - since >= config.checkpoint_every
+                # By the step alone, so that a resumed run validates where an unkilled one does.
+                due = progress.step % config.checkpoint_every < LOG_STEPS
                 if validation is not None and (due or progress.step == config.steps):
-                    since = progress.step
-                    validated(since, _validate(validation, trainer, run, board))
+                    validated(progress.step, _validate(validation, trainer, run, board))
     return trainer.save(run)
 
 
@@ -108,8 +108,9 @@ def _torch_settings(config: TrainingConfig) -> Iterator[None]:
     """Sets torch's process-wide precision and threads for a training, and back again."""
     precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
     torch.set_float32_matmul_precision(config.matmul_precision)
-    # The parts train side by side and share the cores.
-    torch.set_num_threads(max(1, threads // len(config.parts)))
+    # Parts that train side by side share the cores.
+    side_by_side = 1 if config.straight_through else len(config.parts)
+    torch.set_num_threads(max(1, threads // side_by_side))
     try:
         yield
     finally:

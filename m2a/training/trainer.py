@@ -2,10 +2,10 @@
 
 Each step trains the mask predictor on a batch of crops and the restorer, in its gathered form,
 on the active pixels of as many of them as fit the budget, under their true masks, widened at
-random. Not under predicted ones: the gain on 30 held-out crops fell from 0.48 dB at about step
-1,950 to 0.28 dB at step 2,500, after three crops in ten had taken them from step 2,250 on. That
-they are mostly sharp pixels at first, which teach to do nothing, is the likely cause, not an
-isolated one.
+random; in the end-to-end stage under the union of true and predicted masks. Not under predicted
+ones from the beginning: the gain on 30 held-out crops fell from 0.48 dB at about step 1,950 to
+0.28 dB at step 2,500, after three crops in ten had taken them from step 2,250 on. That they are
+mostly sharp pixels at first, which teach to do nothing, is the likely cause, not an isolated one.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from m2a.training.reblur import pixel_motion, reblur_loss
 
 POOL_REFRESH_STEPS = 50
 LOG_STEPS = 50
+STATE = "state.pt"
 MAX_PRECONDITION_DIM = 600
 """SOAP leaves longer axes of a weight as they are: their eigenbasis costs more than it gives."""
 
@@ -64,7 +65,7 @@ class Progress:
         step: steps done.
         samples: rendered samples at hand.
         mask_loss: of the mask predictor.
-        mask_iou: of the prediction at 0.5 with the visible blur, over labelled pixels.
+        mask_iou: of the prediction at 0.5 with the visible blur, pixels weighted as in the loss.
         reconstruction_loss: of the restorer: log10 of the mean squared error per crop.
         psnr_gain: dB, inside the restored pixels of the training crops.
         seconds_per_step: wall time.
@@ -163,16 +164,21 @@ class Trainer:
             measured = (*beside.result(), *restoration)
         mask, _, _, reconstruction, _, _ = measured
         if not math.isfinite(mask + reconstruction):
-            raise TrainingError(
-                f"step {self._step}: the loss is not finite (mask {mask}, reconstruction "
-                f"{reconstruction}); the last checkpoint is intact: lower the learning rates"
-            )
+            raise self._not_finite(f"the loss (mask {mask}, reconstruction {reconstruction})")
         for part in self._config.parts:
             parameters = getattr(self._network, part).parameters()
-            nn.utils.clip_grad_norm_(parameters, self._config.clip_norm)
+            norm = nn.utils.clip_grad_norm_(parameters, self._config.clip_norm)
+            if not bool(torch.isfinite(norm)):
+                raise self._not_finite(f"the gradient of the {part}")
         self._optimizer.step()
         self._update_average()
         return np.array(measured)
+
+    def _not_finite(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"step {self._step}: {what} is not finite; the last checkpoint is intact: "
+            "lower the learning rates"
+        )
 
     def _mask_backward(self, crops: Crops) -> tuple[float, float, float]:
         """Adds the mask predictor's gradient; returns loss, intersection and union."""
@@ -291,7 +297,7 @@ class Trainer:
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
-        with atomic_file(run / "state.pt", overwrite=True) as file:
+        with atomic_file(run / STATE, overwrite=True) as file:
             torch.save(state, file)
         history = {"training": self._recipes()}
         save_checkpoint(self._average, run / "model.safetensors", metadata=history)
@@ -309,8 +315,8 @@ class Trainer:
     def resume(self, run: Path) -> bool:
         """Goes on from `state.pt` where there is one.
 
-        What is optimised must be the same; how (steps, rates, batch sizes) may change on the way,
-        and the checkpoint's history tells.
+        Network, samples, parts and optimiser must be the same; all else (steps, rates, batch
+        sizes, the losses' weights) may change on the way, and the checkpoint's history tells.
 
         Returns:
             Whether there was a state to go on from.
@@ -318,13 +324,14 @@ class Trainer:
         Raises:
             TrainingError: the state belongs to another network or other samples.
         """
-        path = run / "state.pt"
+        path = run / STATE
         if not path.exists():
             return False
         state = torch.load(path, map_location=self._device, weights_only=True)
         self._history = json.loads(state["history"])
         stored, asked = self._history[-1]["recipe"], self._config.to_json()
-        changed = sorted(name for name in _FIXED if stored.get(name) != asked[name])
+        default = TrainingConfig().to_json()  # of fields that are younger than the state
+        changed = sorted(n for n in _FIXED if stored.get(n, default[n]) != asked[n])
         if changed:
             raise TrainingError(
                 f"{path} was trained with other values of {changed}; "
@@ -334,6 +341,10 @@ class Trainer:
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
+        # The moments are the state's, the rates and the decay the recipe's.
+        fresh = build_optimizer(self._network, self._config).param_groups
+        for group, asked_group in zip(self._optimizer.param_groups, fresh, strict=True):
+            group.update({name: asked_group[name] for name in ("lr", "peak", "weight_decay")})
         return True
 
     def begin_from(self, network: M2AENet, *, name: str) -> None:

@@ -111,6 +111,9 @@ def loaded_by(statement: str) -> set[str]:
 HEAVY = {
     "numpy",
     "skimage",
+    "rich",
+    "tensorboard",
+    "pytorch_optimizer",
     "torch",
     "onnx",
     "onnxruntime",
