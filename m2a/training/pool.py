@@ -7,11 +7,13 @@ its number, the photographs and the settings only; a run that was killed renders
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import TrainingError
-from m2a.files import atomic_file
+from m2a.files import atomic_file, atomic_write
 from m2a.training.synthesis import SynthesisConfig, load_photographs, synthesise
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ VISIBLE = 2
 
 SHAKEN = 4
 """Label bit, of a whole sample: the camera moved."""
+
+IDENTITY = "pool.json"
+"""The file beside the shards that tells what they were rendered from."""
 
 _CHANNELS = 7
 
@@ -89,10 +94,12 @@ def rendering(config: PoolConfig, *, workers: int) -> Iterator[SamplePool]:
     """Renders the missing shards in `workers` background processes; yields the growing pool.
 
     Raises:
-        TrainingError: the folder of photographs has no picture left to train on.
+        TrainingError: the folder of photographs has no picture left to train on, or the folder
+            of the shards holds those of another recipe.
     """
     load_training_photographs(config)  # fail here, with a message, and not in a worker
     config.folder.mkdir(parents=True, exist_ok=True)
+    _check_identity(config)
     context = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = [
         context.Process(target=_render_shards, args=(config, worker, workers), daemon=True)
@@ -108,6 +115,33 @@ def rendering(config: PoolConfig, *, workers: int) -> Iterator[SamplePool]:
             process.join()
 
 
+def _check_identity(config: PoolConfig) -> None:
+    """Refuses a folder whose shards come from another recipe; marks a new one as this one's."""
+    path = config.folder / IDENTITY
+    asked = json.loads(
+        json.dumps(
+            {
+                "seed": config.seed,
+                "held_out": sorted(config.held_out),
+                "synthesis": asdict(config.synthesis),
+            }
+        )
+    )
+    if not path.exists():
+        atomic_write(path, json.dumps(asked, indent=2).encode(), overwrite=True)
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(name for name in asked if found[name] != asked[name])
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{path} does not tell what the samples are: {error!r}") from error
+    if changed:
+        raise TrainingError(
+            f"the samples in {config.folder} were rendered with other values of {changed}; "
+            "give another run folder, or the recipe that rendered them"
+        )
+
+
 def load_training_photographs(config: PoolConfig) -> list[NDArray[np.uint8]]:
     """Decodes the photographs of a pool, without the held-out ones."""
     return load_photographs(config.photographs, exclude=config.held_out)
@@ -118,6 +152,8 @@ def _render_shards(config: PoolConfig, worker: int, workers: int) -> None:
 
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's: it ends its workers
+    # By an exception, so that a half-written shard's temporary file is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     missing = [n for n in range(worker, config.shards, workers) if not config.shard(n).exists()]
     if not missing:
         return

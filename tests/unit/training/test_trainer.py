@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +26,14 @@ from m2a.models import PRESETS, M2AENet
 from m2a.models.checkpoint import HEADER, load_checkpoint
 from m2a.training.batches import restoration_masks
 from m2a.training.config import TrainingConfig, read_recipe
-from m2a.training.pool import MASKED, SHARD_SAMPLES, VISIBLE, PoolConfig, SamplePool
+from m2a.training.pool import (
+    MASKED,
+    SHARD_SAMPLES,
+    VISIBLE,
+    PoolConfig,
+    SamplePool,
+    rendering,
+)
 from m2a.training.samples import SynthesisConfig
 from m2a.training.train import train
 from m2a.training.trainer import Trainer
@@ -397,6 +406,29 @@ class TestRestorationMasks:
         assert not chosen[-1].any()
 
 
+STUCK_WORKER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from m2a.training import pool
+from m2a.training.samples import SynthesisConfig
+
+def write_for_ever(file, shard):
+    file.write(b"half")
+    print("writing", flush=True)
+    time.sleep(600)
+
+np.save = write_for_ever
+folder = Path(sys.argv[1])
+pool._render_shards(
+    pool.PoolConfig(
+        photographs=folder, held_out=(), folder=folder / "shards", samples=64,
+        synthesis=SynthesisConfig(size=32), seed=0,
+    ), 0, 1,
+)
+"""
+
+
 class TestSamplePool:
     def test_the_same_seed_draws_the_same_samples(self, pool):
         first, second = (pool.draw(np.random.default_rng(5), 4) for _ in range(2))
@@ -414,6 +446,44 @@ class TestSamplePool:
         other = SamplePool(pool_config(tmp_path / "pool", synthesis=SynthesisConfig(size=64)), [])
         with pytest.raises(TrainingError, match="rendered with other settings"):
             other.refresh()
+
+    @pytest.mark.parametrize(
+        ("changes", "name"),
+        [
+            ({"seed": 1}, "seed"),
+            ({"held_out": ("coffee",)}, "held_out"),
+            ({"synthesis": SynthesisConfig(size=32, blur_length=(3.0, 9.0))}, "synthesis"),
+        ],
+    )
+    def test_shards_of_another_recipe_are_refused_before_anything_is_rendered(
+        self, tmp_path, changes, name
+    ):
+        Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+        shards = tmp_path / "shards"
+        config = replace(pool_config(tmp_path), folder=shards)
+        with rendering(config, workers=0) as pool:
+            assert len(pool) == 0
+        with rendering(replace(config, samples=2 * SHARD_SAMPLES), workers=0):
+            pass  # a pool may grow
+        with (
+            pytest.raises(TrainingError, match=name),
+            rendering(replace(config, **changes), workers=1),
+        ):
+            pass
+        assert [path.name for path in shards.iterdir()] == ["pool.json"]
+
+    def test_a_worker_that_is_stopped_while_it_writes_leaves_no_temporary_file(self, tmp_path):
+        Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+        shards = folder_of(tmp_path, "shards")
+        worker = subprocess.Popen(
+            [sys.executable, "-c", STUCK_WORKER, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        assert worker.stdout.readline() == b"writing\n"
+        assert [path.suffix for path in shards.iterdir()] == [".tmp"]
+        worker.terminate()
+        worker.stdout.close()
+        assert worker.wait(60) == 0
+        assert not list(shards.iterdir())
 
     def test_a_process_that_died_is_an_error(self, tmp_path):
         dead = SamplePool(pool_config(tmp_path), [SimpleNamespace(exitcode=1)])
