@@ -18,17 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import UsageError
-from m2a.evaluation.metrics import SSIM_WINDOW, Samples, angle_errors, overlap, psnr, ssim_map
+from m2a.evaluation.metrics import (
+    SSIM_WINDOW,
+    Samples,
+    angle_errors,
+    finite_psnr,
+    overlap,
+    psnr,
+    ssim_map,
+)
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_mask, read_photo
-
-PERFECT = 100.0
-"""dB: more than any picture of 8 bits that differs in one value reaches in practice."""
+from m2a.runtime.sites import CELL
 
 FOLDERS = ("blurred", "sharp", "mask")
-
-_CELL = 4
-"""Side in pixels of the cells of `Result.motion`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ class Score:
         """PSNR difference inside the true mask in dB; a perfect picture counts as 100 dB."""
         if self.psnr_before is None or self.psnr_after is None:
             return None
-        return _finite(self.psnr_after) - _finite(self.psnr_before)
+        return finite_psnr(self.psnr_after) - finite_psnr(self.psnr_before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +104,8 @@ class Evaluation:
             "gain_db": fmean(gains) if gains else None,
             "gain_db_worst": gains[0] if gains else None,
             "share_below_minus_0.1_db": fmean(g < -0.1 for g in gains) if gains else None,
-            "psnr_before": _mean(s.psnr_before and _finite(s.psnr_before) for s in blurred),
-            "psnr_after": _mean(s.psnr_after and _finite(s.psnr_after) for s in blurred),
+            "psnr_before": _mean(s.psnr_before and finite_psnr(s.psnr_before) for s in blurred),
+            "psnr_after": _mean(s.psnr_after and finite_psnr(s.psnr_after) for s in blurred),
             "ssim_before": _mean(s.ssim_before for s in blurred),
             "ssim_after": _mean(s.ssim_after for s in blurred),
             "iou": _mean(s.iou for s in blurred),
@@ -156,10 +159,6 @@ def evaluate(
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
-
-
-def _finite(decibels: float) -> float:
-    return min(decibels, PERFECT)
 
 
 def _flop_share(manifest: Mapping[str, Any], coverage: float) -> float | None:
@@ -224,10 +223,10 @@ def _angle_error(motion: NDArray[np.float32], path: Path, size: tuple[int, int])
         true = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not an array of trajectories: {error}") from error
-    cells = (-(-size[0] // _CELL), -(-size[1] // _CELL))
+    cells = (-(-size[0] // CELL), -(-size[1] // CELL))
     if np.shape(true) != (*cells, 4):
         raise UsageError(
-            f"{path} is {list(np.shape(true))}, expected 4 coefficients per {_CELL}×{_CELL} "
+            f"{path} is {list(np.shape(true))}, expected 4 coefficients per {CELL}×{CELL} "
             f"pixels: {[*cells, 4]}"
         )
     errors = angle_errors(motion[: cells[0], : cells[1]], true)

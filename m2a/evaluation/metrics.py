@@ -36,6 +36,15 @@ def psnr(picture: Samples, truth: Samples, mask: NDArray[np.bool_]) -> float:
     return math.inf if error == 0 else 10 * math.log10(white**2 / error)
 
 
+PERFECT = 100.0
+"""dB: more than any picture of 8 bits that differs in one value reaches in practice."""
+
+
+def finite_psnr(decibels: float) -> float:
+    """A PSNR to subtract or average: that of a perfect picture counts as 100 dB."""
+    return min(decibels, PERFECT)
+
+
 SSIM_WINDOW = 11
 """Side of the Gaussian window (σ = 1.5) of SSIM in pixels; no smaller picture has a value."""
 

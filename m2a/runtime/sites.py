@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 LEVELS = 4
 MOTION_LEVEL = 2
+CELL = 2**MOTION_LEVEL  # side in pixels of the cells that carry a trajectory
 MULTIPLE = 32
 PATCH = 5
 """Side of the RGB neighbourhood that the stem reads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.files import atomic_file
-from m2a.models.config import MOTION_LEVEL
 from m2a.runtime.images import Photo, write_mask, write_photo
+from m2a.runtime.sites import CELL
 from m2a.training.synthesis import (
     Sample,
     SynthesisConfig,
@@ -31,9 +31,6 @@ EVALUATION = SynthesisConfig(
     still_probability=0.0,
 )
 """Local blur in every sample, no JPEG: what the model card's figures are measured on."""
-
-CELL = 2**MOTION_LEVEL
-"""Side in pixels of the cells that carry a trajectory."""
 
 _MIN_VISIBLE = 0.005
 _SHEET = 24
@@ -81,9 +78,7 @@ def write_samples(
     shown: list[Sample] = []
     for number in range(count):
         rng = np.random.default_rng((seed, number))
-        sample = synthesise(photos, rng, config)
-        while sample.visible.mean() < _MIN_VISIBLE:
-            sample = synthesise(photos, rng, config)
+        sample = draw_visible(photos, rng, config)
         name = f"{number:05d}.png"
         write_photo(folder / "blurred" / name, Photo(pixels=sample.blurred), overwrite=overwrite)
         write_photo(folder / "sharp" / name, Photo(pixels=sample.sharp), overwrite=overwrite)
@@ -97,6 +92,19 @@ def write_samples(
     sheet = folder / "contact-sheet.png"
     write_photo(sheet, Photo(pixels=contact_sheet(shown, columns=2)), overwrite=overwrite)
     return sheet
+
+
+def draw_visible(
+    photos: Sequence[NDArray[np.uint8]], rng: np.random.Generator, config: SynthesisConfig
+) -> Sample:
+    """Draws until a sample has local blur that shows on at least 0.5 % of its pixels.
+
+    Arguments and errors as `synthesise`. The configuration must have samples with local blur.
+    """
+    sample = synthesise(photos, rng, config)
+    while sample.kind not in ("objects", "region") or sample.visible.mean() < _MIN_VISIBLE:
+        sample = synthesise(photos, rng, config)
+    return sample
 
 
 def cell_motion(sample: Sample) -> NDArray[np.float32]:

@@ -340,11 +340,12 @@ class Trainer:
         self._step = self._began = state["step"]
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
         # The moments are the state's, the rates and the decay the recipe's.
-        fresh = build_optimizer(self._network, self._config).param_groups
-        for group, asked_group in zip(self._optimizer.param_groups, fresh, strict=True):
-            group.update({name: asked_group[name] for name in ("lr", "peak", "weight_decay")})
+        settings = ("lr", "peak", "weight_decay")
+        recipes = [{name: g[name] for name in settings} for g in self._optimizer.param_groups]
+        self._optimizer.load_state_dict(state["optimizer"])
+        for group, recipe in zip(self._optimizer.param_groups, recipes, strict=True):
+            group.update(recipe)
         return True
 
     def begin_from(self, network: M2AENet, *, name: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from m2a.evaluation.metrics import overlap, psnr
+from m2a.evaluation.metrics import finite_psnr, overlap, psnr
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
@@ -22,12 +22,10 @@ from m2a.runtime.bundle import DEFAULT_DILATE, DEFAULT_THRESHOLD
 from m2a.runtime.sites import dilate
 from m2a.training.batches import image_batch, restoration_batch, tables_to
 from m2a.training.pool import Crops
+from m2a.training.protocol import draw_visible
 from m2a.training.samples import Sample, SynthesisConfig
-from m2a.training.synthesis import synthesise
 
 _PREVIEWED = 6
-_MIN_VISIBLE = 0.005
-_HIGHEST = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +54,10 @@ class Validation:
         self, photos: Sequence[NDArray[np.uint8]], config: SynthesisConfig, *, count: int, seed: int
     ) -> None:
         """Draws `count` crops from sharp photographs; sample i from the seed sequence (seed, i)."""
-        self.samples: list[Sample] = []
-        for number in range(count):
-            rng = np.random.default_rng((seed, number))
-            sample = synthesise(photos, rng, config)
-            while sample.kind not in ("objects", "region") or sample.visible.mean() < _MIN_VISIBLE:
-                sample = synthesise(photos, rng, config)
-            self.samples.append(sample)
+        self.samples = [
+            draw_visible(photos, np.random.default_rng((seed, number)), config)
+            for number in range(count)
+        ]
 
     @torch.no_grad()
     def measure(self, network: M2AENet) -> tuple[Validated, NDArray[np.uint8]]:
@@ -117,7 +112,7 @@ def _restore(
 
 def _gain(sample: Sample, restored: NDArray[np.uint8]) -> float:
     before, after = (
-        min(psnr(picture, sample.sharp, sample.mask), _HIGHEST)
+        finite_psnr(psnr(picture, sample.sharp, sample.mask))
         for picture in (sample.blurred, restored)
     )
     return after - before

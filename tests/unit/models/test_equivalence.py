@@ -127,6 +127,18 @@ def test_the_result_does_not_depend_on_where_a_tile_lies(tiny_network):
     assert torch.equal(results[0].motion, results[1].motion)
 
 
+def dense_gradients(restorer, image, mask, weight):
+    """Gradients of the weighted sum of masked dense's residuals, float64, by parameter."""
+    height, width = mask.shape
+    surroundings = reflect_pad(to_tensor(image).double()).surroundings
+    padded = torch.from_numpy(runtime_sites.pad_mask(mask))[None, None].double()
+    residual = restorer(surroundings, padded).residual[0, :, :height, :width].permute(1, 2, 0)
+    (residual * weight)[torch.from_numpy(mask)].sum().backward()
+    gradients = {name: p.grad.clone() for name, p in restorer.named_parameters()}
+    restorer.zero_grad()
+    return gradients
+
+
 def test_gradients_of_the_branches_equal_those_of_masked_dense():
     """In float64, where the order of the sums does not show."""
     mask = draw_mask("random", 40, 35, seed=5)
@@ -136,13 +148,7 @@ def test_gradients_of_the_branches_equal_those_of_masked_dense():
     weight = torch.randn((40, 35, 3), generator=generator, dtype=torch.float64)
     where = torch.from_numpy(mask)
 
-    surroundings = reflect_pad(to_tensor(image).double()).surroundings
-    padded = torch.from_numpy(runtime_sites.pad_mask(mask))[None, None].double()
-    residual = restorer(surroundings, padded).residual[0, :, :40, :35].permute(1, 2, 0)
-    (residual * weight)[where].sum().backward()
-    dense = {name: p.grad.clone() for name, p in restorer.named_parameters()}
-
-    restorer.zero_grad()
+    dense = dense_gradients(restorer, image, mask, weight)
     inputs = tables(image, mask)
     inputs = inputs._replace(patches=inputs.patches.double())
     gathered = GatheredRestorer(TINY).double()
@@ -179,13 +185,7 @@ def test_straight_through_gradients_equal_those_of_masked_dense(monkeypatch):
     probability = torch.zeros((64, 64), dtype=torch.float64)
     probability[:40] = drawn
     probability.requires_grad_()
-    surroundings = reflect_pad(to_tensor(image).double()).surroundings
-    padded = torch.from_numpy(runtime_sites.pad_mask(mask))[None, None].double()
-    residual = restorer(surroundings, padded).residual[0, :, :40, :35].permute(1, 2, 0)
-    (residual * weight)[where].sum().backward()
-    dense = {name: p.grad.clone() for name, p in restorer.named_parameters()}
-
-    restorer.zero_grad()
+    dense = dense_gradients(restorer, image, mask, weight)
     inputs = tables(image, mask)
     inputs = inputs._replace(patches=inputs.patches.double())
     rows = drawn[:, :35][where].requires_grad_()
