@@ -16,7 +16,7 @@ from torch import Tensor
 
 from m2a.models.config import LEVELS
 from m2a.models.gathered import Tables
-from m2a.runtime.sites import Sites, build_sites, dilate, extract_patches, pad_image
+from m2a.runtime.sites import CELL, Sites, build_sites, dilate, extract_patches, pad_image
 from m2a.training.pool import MASKED, SHAKEN, VISIBLE, Crops
 
 MAX_DILATION = 6
@@ -36,6 +36,8 @@ class RestorationBatch:
         sharp: f32 [N_0, 3] in [0, 1], the truth there.
         crop: int64 [N_0], the crop that each belongs to, numbered without gaps.
         sites: int64 [N_0, 3], (crop, y, x) of each, the crops numbered as they were given.
+        motion: f32 [N_2, 4], the true trajectory of each level-2 site; NaN where nothing moves, or
+            where its blur is not visible in any pixel, so that nothing tells which way it goes.
     """
 
     tables: Tables
@@ -43,6 +45,7 @@ class RestorationBatch:
     sharp: Tensor
     crop: Tensor
     sites: Tensor
+    motion: Tensor
 
 
 def mask_targets(label: NDArray[np.uint8], *, shaken_weight: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -158,13 +161,27 @@ def restoration_batch(crops: Crops, masks: NDArray[np.bool_]) -> RestorationBatc
         surroundings = pad_image(blurred.astype(np.float32) / 255)
         patches.append(extract_patches(surroundings, np.flatnonzero(mask)))
     pixels = torch.from_numpy(masks.sum(axis=(1, 2)))
+    sites = build_sites(canvas)
     return RestorationBatch(
-        tables=tables_of(build_sites(canvas), np.concatenate(patches)),
+        tables=tables_of(sites, np.concatenate(patches)),
         blurred=torch.from_numpy(crops.blurred[masks]).float() / 255,
         sharp=torch.from_numpy(crops.sharp[masks]).float() / 255,
         crop=torch.repeat_interleave(pixels[pixels > 0]),
         sites=torch.from_numpy(np.argwhere(masks)),
+        motion=torch.from_numpy(_site_motion(crops, sites)),
     )
+
+
+def _site_motion(crops: Crops, sites: Sites) -> NDArray[np.float32]:
+    """Picks the true trajectories of the level-2 sites, NaN where none can be seen."""
+    count, rows, columns = crops.motion.shape[:3]
+    blocks = (crops.label & VISIBLE).reshape(count, rows, CELL, columns, CELL)
+    visible = blocks.max(axis=(2, 4)) > 0
+    x, y = sites.tables["site_xy"].T
+    crop, row = np.divmod(y, rows + GAP // CELL)
+    picked: NDArray[np.float32] = crops.motion[crop, row, x].copy()
+    picked[~visible[crop, row, x]] = np.nan
+    return picked
 
 
 def tables_of(sites: Sites, patches: NDArray[np.float32]) -> Tables:

@@ -41,6 +41,8 @@ class TrainingConfig:
         parts: what is trained, of `mask_predictor` and `restorer`. Their losses share nothing in
             this stage, so that each may be trained alone, at its own pace; the other keeps the
             weights that the run began from.
+        begin_anew: names of modules, such as `restorer.motion.coefficients`, that begin from random
+            weights where the run begins from a checkpoint.
         optimizer: `adamw`, or `soap` (arXiv 2409.11321): Adam in the eigenbasis of Shampoo's
             preconditioner.
         steps: optimisation steps.
@@ -65,6 +67,8 @@ class TrainingConfig:
         shaken_weight: weight of a sample with camera shake in the mask loss. Shaken all over, it
             holds as many positive pixels as several samples with local blur together.
         reblur_weight: weight of the reblur loss beside the reconstruction's; 0 leaves it out.
+        trajectory_weight: weight of the trajectory loss, which knows the true motion of synthetic
+            samples; 0 leaves it out.
         straight_through: train end to end: the restorer runs where either the true or the predicted
             mask is, and its losses reach the mask predictor through straight-through gates. Needs
             both parts; meant for a last stage, when the predicted mask is worth something.
@@ -82,6 +86,7 @@ class TrainingConfig:
     validation: tuple[str, ...] = field(default=())
     validation_crops: int = 24
     parts: tuple[str, ...] = PARTS
+    begin_anew: tuple[str, ...] = ()
     optimizer: str = "adamw"
     steps: int = 20_000
     batch: int = 16
@@ -97,12 +102,13 @@ class TrainingConfig:
     mask_jitter: float = 0.0
     shaken_weight: float = 1.0
     reblur_weight: float = 0.0
+    trajectory_weight: float = 0.0
     straight_through: bool = False
     checkpoint_every: int = 500
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("held_out", "validation"):
+        for name in ("held_out", "validation", "begin_anew"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"{name} must be a list of names, found {getattr(self, name)!r}")
         if shared := sorted(set(self.held_out) & set(self.validation)):
@@ -167,7 +173,14 @@ class TrainingConfig:
         for name in ("learning_rate", "mask_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, found {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "mask_jitter", "shaken_weight", "reblur_weight"):
+        for name in (
+            "warmup",
+            "weight_decay",
+            "mask_jitter",
+            "shaken_weight",
+            "reblur_weight",
+            "trajectory_weight",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, found {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:

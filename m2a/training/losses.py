@@ -1,4 +1,4 @@
-"""The losses: reconstruction inside the mask, and the mask.
+"""The losses: reconstruction inside the mask, the trajectories where they are known, the mask.
 
 The reblur loss stands in `m2a.training.reblur`.
 """
@@ -11,6 +11,9 @@ from torch import Tensor
 
 ERROR_FLOOR = 1e-4
 """Mean squared error, 40 dB, below which a crop counts as restored."""
+
+_STANDSTILL = 2.0
+"""Pixels added to a trajectory's length, relative to which its error counts."""
 
 
 def reconstruction_loss(restored: Tensor, sharp: Tensor, crop: Tensor) -> Tensor:
@@ -34,6 +37,39 @@ def reconstruction_loss(restored: Tensor, sharp: Tensor, crop: Tensor) -> Tensor
     pixels = torch.bincount(crop)
     per_crop = errors.new_zeros(len(pixels)).index_add(0, crop, errors) / pixels
     return torch.log10(per_crop + ERROR_FLOOR).mean()
+
+
+def trajectory_loss(motion: Tensor, truth: Tensor) -> Tensor:
+    """Relative end-point error of the trajectories, where the truth is known.
+
+    Only synthetic samples know it. The reblur loss, which needs no truth, turned the trajectories
+    too slowly for a training on a CPU: with either for 1,200 steps from the same weights, the
+    motion head anew, the mean of the crops' median angle errors came to 43° and to 37°, where
+    chance is 45°.
+
+    Args:
+        motion: f32 [N, 4], predicted (a_x, a_y, b_x, b_y), pixels.
+        truth: f32 [N, 4]; NaN where unknown.
+
+    Returns:
+        The mean of (|a - s·a'| + |b - b'|) / (|a'| + 2 px), a scalar, where s = ±1 is the sign of
+        a · a': a trajectory run backwards, (-a', b'), blurs alike. 0 where nothing is known.
+    """
+    known = truth.isfinite().all(dim=1)
+    if not known.any():
+        return motion.sum() * 0
+    predicted, true = motion[known], truth[known]
+    sign = torch.where((predicted[:, :2] * true[:, :2]).sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
+    linear = _length(predicted[:, :2] - sign * true[:, :2])
+    quadratic = _length(predicted[:, 2:] - true[:, 2:])
+    relative: Tensor = (linear + quadratic) / (_length(true[:, :2]) + _STANDSTILL)
+    return relative.mean()
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """Euclidean lengths, with a gradient at zero too."""
+    lengths: Tensor = (vectors.square().sum(dim=1) + 1e-4).sqrt()
+    return lengths
 
 
 def mask_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -15,13 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import TrainingError
 from m2a.files import atomic_file, atomic_write
+from m2a.runtime.sites import CELL
+from m2a.training.samples import cell_motion
 from m2a.training.synthesis import SynthesisConfig, load_photographs, synthesise
 
 if TYPE_CHECKING:
@@ -41,7 +43,18 @@ SHAKEN = 4
 IDENTITY = "pool.json"
 """The file beside the shards that tells what they were rendered from."""
 
-_CHANNELS = 7
+
+def sample_type(side: int) -> np.dtype[np.void]:
+    """The fields of one sample of a shard, as in `Crops`, `motion` in half precision."""
+    cells = side // CELL
+    return np.dtype(
+        [
+            ("blurred", np.uint8, (side, side, 3)),
+            ("sharp", np.uint8, (side, side, 3)),
+            ("label", np.uint8, (side, side)),
+            ("motion", np.float16, (cells, cells, 4)),
+        ]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +65,14 @@ class Crops:
         blurred: uint8 [B, S, S, 3], sRGB.
         sharp: uint8 [B, S, S, 3], the scene at mid-exposure.
         label: uint8 [B, S, S], bits `MASKED`, `VISIBLE` and `SHAKEN`.
+        motion: f32 [B, S/4, S/4, 4], the true trajectory of each 4×4 cell (a_x, a_y, b_x, b_y) in
+            pixels; NaN where nothing moves.
     """
 
     blurred: NDArray[np.uint8]
     sharp: NDArray[np.uint8]
     label: NDArray[np.uint8]
+    motion: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,18 +183,16 @@ def _render_shards(config: PoolConfig, worker: int, workers: int) -> None:
 
 def render_shard(
     photographs: list[NDArray[np.uint8]], rng: np.random.Generator, config: SynthesisConfig
-) -> NDArray[np.uint8]:
-    """Renders one shard: uint8 [64, S, S, 7], blurred, sharp and label along the last axis."""
-    shards = []
-    for _ in range(SHARD_SAMPLES):
+) -> NDArray[np.void]:
+    """Renders one shard: [64] records of `sample_type`."""
+    shard = np.empty(SHARD_SAMPLES, sample_type(config.frame[0]))
+    for record in shard:
         sample = synthesise(photographs, rng, config)
-        label = sample.mask * MASKED + sample.visible * VISIBLE
-        if sample.kind == "shake":
-            label = label + SHAKEN
-        shards.append(
-            np.concatenate([sample.blurred, sample.sharp, label[..., None].astype(np.uint8)], 2)
-        )
-    return np.stack(shards)
+        record["blurred"], record["sharp"] = sample.blurred, sample.sharp
+        shaken = SHAKEN if sample.kind == "shake" else 0
+        record["label"] = sample.mask * MASKED + sample.visible * VISIBLE + shaken
+        record["motion"] = cell_motion(sample)
+    return shard
 
 
 class SamplePool:
@@ -187,7 +201,7 @@ class SamplePool:
     def __init__(self, config: PoolConfig, processes: list[BaseProcess]) -> None:
         self._config = config
         self._processes = processes
-        self._shards: dict[int, NDArray[np.uint8]] = {}
+        self._shards: dict[int, NDArray[np.void]] = {}
 
     def __len__(self) -> int:
         return len(self._shards) * SHARD_SAMPLES
@@ -208,11 +222,11 @@ class SamplePool:
             if number in self._shards or not path.exists():
                 continue
             shard = np.load(path, mmap_mode="r")
-            expected = (SHARD_SAMPLES, *self._config.synthesis.frame, _CHANNELS)
-            if shard.shape != expected or shard.dtype != np.uint8:
+            expected = sample_type(self._config.synthesis.frame[0])
+            if shard.shape != (SHARD_SAMPLES,) or shard.dtype != expected:
                 raise TrainingError(
-                    f"{path} holds {shard.dtype}{shard.shape}, expected uint8{expected}: "
-                    "it was rendered with other settings; use another run folder"
+                    f"{path} holds {shard.shape} of {shard.dtype}, expected ({SHARD_SAMPLES},) of "
+                    f"{expected}: it was rendered with other settings; use another run folder"
                 )
             self._shards[number] = shard
         if any(process.exitcode not in (None, 0) for process in self._processes):
@@ -222,11 +236,24 @@ class SamplePool:
     def draw(self, rng: np.random.Generator, count: int) -> Crops:
         """Draws samples with replacement, each with a random flip and transposition."""
         numbers = sorted(self._shards)
-        crops = []
+        samples = []
         for pick in rng.integers(len(self), size=count):
-            crop = self._shards[numbers[pick // SHARD_SAMPLES]][pick % SHARD_SAMPLES]
-            flip_y, flip_x, transpose = rng.integers(2, size=3)
-            crop = crop[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-            crops.append(crop.transpose(1, 0, 2) if transpose else crop)
-        stack = np.stack(crops)
-        return Crops(blurred=stack[..., :3], sharp=stack[..., 3:6], label=stack[..., 6])
+            record = self._shards[numbers[pick // SHARD_SAMPLES]][pick % SHARD_SAMPLES]
+            flip_y, flip_x, transpose = (bool(v) for v in rng.integers(2, size=3))
+            samples.append(_turned(record, flip_y=flip_y, flip_x=flip_x, transpose=transpose))
+        blurred, sharp, label, motion = (np.stack(fields) for fields in zip(*samples, strict=True))
+        return Crops(blurred=blurred, sharp=sharp, label=label, motion=motion)
+
+
+def _turned(
+    record: np.void, *, flip_y: bool, flip_x: bool, transpose: bool
+) -> tuple[NDArray[Any], ...]:
+    """The fields of a sample seen in a mirror or transposed; the trajectories turn with it."""
+    motion = record["motion"].astype(np.float32)
+    motion *= np.tile([-1 if flip_x else 1, -1 if flip_y else 1], 2).astype(np.float32)
+    fields = [record["blurred"], record["sharp"], record["label"], motion]
+    fields = [field[:: -1 if flip_y else 1, :: -1 if flip_x else 1] for field in fields]
+    if transpose:
+        fields = [field.swapaxes(0, 1) for field in fields]
+        fields[3] = fields[3][..., [1, 0, 3, 2]]
+    return tuple(fields)

@@ -11,14 +11,8 @@ from numpy.typing import NDArray
 
 from m2a.files import atomic_file
 from m2a.runtime.images import Photo, write_mask, write_photo
-from m2a.runtime.sites import CELL
-from m2a.training.synthesis import (
-    Sample,
-    SynthesisConfig,
-    contact_sheet,
-    load_photographs,
-    synthesise,
-)
+from m2a.training.samples import Sample, SynthesisConfig, cell_motion
+from m2a.training.synthesis import contact_sheet, load_photographs, synthesise
 
 EVALUATION = SynthesisConfig(
     blur_length=(4.0, 60.0),
@@ -105,22 +99,3 @@ def draw_visible(
     while sample.kind not in ("objects", "region") or sample.visible.mean() < _MIN_VISIBLE:
         sample = synthesise(photos, rng, config)
     return sample
-
-
-def cell_motion(sample: Sample) -> NDArray[np.float32]:
-    """Averages the true trajectories over the moving pixels of every 4×4 cell.
-
-    Returns:
-        f32 [H/4, W/4, 4], rounded up; NaN where no pixel of a cell moves.
-    """
-    border = [(0, -side % CELL) for side in sample.mask.shape]
-    moving = np.pad(sample.mask, border).astype(np.float32)[..., None]
-    motion = np.pad(sample.trajectory, [*border, (0, 0)]) * moving
-    rows, columns = moving.shape[0] // CELL, moving.shape[1] // CELL
-    total, count = (
-        field.reshape(rows, CELL, columns, CELL, -1).sum(axis=(1, 3)) for field in (motion, moving)
-    )
-    cells: NDArray[np.float32] = np.divide(
-        total, count, out=np.full_like(total, np.nan), where=count > 0
-    )
-    return cells

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from m2a.runtime.sites import CELL
+
 KINDS = ("objects", "region", "shake", "still")
 
 
@@ -34,6 +36,8 @@ class SynthesisConfig:
         zoom: standard deviation of its relative scaling, likewise.
         still_object_probability: how often a pasted object stays still.
         defocus_probability: how often something in the scene is out of focus.
+        smooth_object_probability: how often a pasted object, moving or still, has a smooth surface
+            within crisp edges: a face, a wall, painted metal. Smooth is not blurred.
         highlight_probability: how often the exposure lets highlights clip.
         tone_probability: how often both images get a gamma in [0.8, 1.25] and a contrast.
     """
@@ -55,6 +59,7 @@ class SynthesisConfig:
     zoom: float = 0.01
     still_object_probability: float = 0.2
     defocus_probability: float = 0.25
+    smooth_object_probability: float = 0.0
     highlight_probability: float = 0.1
     tone_probability: float = 0.3
 
@@ -134,3 +139,22 @@ class Sample:
     visible: NDArray[np.bool_]
     trajectory: NDArray[np.float32]
     kind: str
+
+
+def cell_motion(sample: Sample) -> NDArray[np.float32]:
+    """Averages the true trajectories over the moving pixels of every 4×4 cell.
+
+    Returns:
+        f32 [H/4, W/4, 4], rounded up; NaN where no pixel of a cell moves.
+    """
+    border = [(0, -side % CELL) for side in sample.mask.shape]
+    moving = np.pad(sample.mask, border).astype(np.float32)[..., None]
+    motion = np.pad(sample.trajectory, [*border, (0, 0)]) * moving
+    rows, columns = moving.shape[0] // CELL, moving.shape[1] // CELL
+    total, count = (
+        field.reshape(rows, CELL, columns, CELL, -1).sum(axis=(1, 3)) for field in (motion, moving)
+    )
+    cells: NDArray[np.float32] = np.divide(
+        total, count, out=np.full_like(total, np.nan), where=count > 0
+    )
+    return cells

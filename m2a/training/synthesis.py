@@ -160,6 +160,10 @@ def _objects(
         alpha = draw_alpha(rng, _draw_object_size(rng, config))
         photo = other_photo(rng, photos, chosen)
         texture = draw_texture(rng, photo, alpha.shape[0], alpha.shape[1], config.scale)
+        # Asked first, so that without it the same seed draws the same sample as ever.
+        smooth = config.smooth_object_probability
+        if smooth and rng.random() < smooth:
+            texture = defocus(texture, rng.uniform(3.0, 20.0), disc=False)
         rgba = np.dstack([texture * alpha[:, :, None], alpha])
         if still and out_of_focus and rng.random() < 0.6:
             pad = 10

@@ -46,7 +46,7 @@ from m2a.training.batches import (
 )
 from m2a.training.config import TrainingConfig
 from m2a.training.light import to_linear
-from m2a.training.losses import mask_loss, reconstruction_loss
+from m2a.training.losses import mask_loss, reconstruction_loss, trajectory_loss
 from m2a.training.pool import Crops, SamplePool
 from m2a.training.reblur import pixel_motion, reblur_loss
 
@@ -256,6 +256,9 @@ class Trainer:
         crop = batch.crop.to(self._device)
         reconstruction = reconstruction_loss(blurred + residual, sharp, crop)
         loss = reconstruction
+        if self._config.trajectory_weight:
+            truth = batch.motion.to(self._device)
+            loss = loss + self._config.trajectory_weight * trajectory_loss(motion, truth)
         if self._config.reblur_weight:
             scene = torch.from_numpy(np.stack([to_linear(crop) for crop in crops.sharp]))
             loss = loss + self._config.reblur_weight * reblur_loss(
@@ -351,16 +354,26 @@ class Trainer:
     def begin_from(self, network: M2AENet, *, name: str) -> None:
         """Takes the weights of a network, and remembers its name in the history.
 
+        The modules that the recipe names in `begin_anew` keep their random weights.
+
         Raises:
-            TrainingError: it is of another configuration.
+            TrainingError: it is of another configuration, or has no such module.
         """
         if network.config != self._network.config:
             raise TrainingError(
                 f"{name} holds the {network.config.name} network, the recipe asks for "
                 f"{self._config.model}"
             )
+        weights = network.state_dict()
+        for module in self._config.begin_anew:
+            anew = [n for n in weights if n.startswith(f"{module}.")]
+            if not anew:
+                raise TrainingError(
+                    f"begin_anew: the network has no module {module!r} with weights"
+                )
+            weights.update({n: self._network.state_dict()[n].clone() for n in anew})
         for part in (self._network, self._average):
-            part.load_state_dict(network.state_dict())
+            part.load_state_dict(weights)
         self._history = [{"checkpoint": name}]
 
 

@@ -23,7 +23,7 @@ from m2a.runtime.sites import dilate
 from m2a.training.batches import image_batch, restoration_batch, tables_to
 from m2a.training.pool import Crops
 from m2a.training.protocol import draw_visible
-from m2a.training.samples import Sample, SynthesisConfig
+from m2a.training.samples import Sample, SynthesisConfig, cell_motion
 
 _PREVIEWED = 6
 
@@ -100,6 +100,7 @@ def _restore(
         blurred=sample.blurred[None],
         sharp=sample.sharp[None],
         label=mask[None].astype(np.uint8),
+        motion=cell_motion(sample)[None],
     )
     batch = restoration_batch(crops, mask[None])
     restored = sample.blurred.copy()

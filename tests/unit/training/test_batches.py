@@ -19,7 +19,12 @@ SIDE = 64
 def draw_crops(count):
     rng = np.random.default_rng(0)
     blurred, sharp = rng.integers(0, 256, (2, count, SIDE, SIDE, 3)).astype(np.uint8)
-    return Crops(blurred=blurred, sharp=sharp, label=np.zeros((count, SIDE, SIDE), np.uint8))
+    return Crops(
+        blurred=blurred,
+        sharp=sharp,
+        label=np.zeros((count, SIDE, SIDE), np.uint8),
+        motion=np.full((count, SIDE // 4, SIDE // 4, 4), np.nan, np.float32),
+    )
 
 
 def draw_masks(*kinds):
@@ -63,6 +68,26 @@ def test_the_pixels_are_the_active_ones_in_the_order_of_the_rows():
 def test_crops_are_numbered_without_gaps():
     masks = draw_masks("empty", "single", "empty", "corners")
     assert restoration_batch(draw_crops(4), masks).crop.tolist() == [0, 1, 1, 1, 1]
+
+
+def test_sites_take_the_trajectory_of_their_cell_where_the_blur_shows():
+    rng = np.random.default_rng(3)
+    crops, masks = draw_crops(3), draw_masks("random", "empty", "corners")
+    crops.motion[...] = rng.standard_normal(crops.motion.shape)
+    crops.label[...] = np.where(rng.random(crops.label.shape) < 0.05, VISIBLE, MASKED)
+    found = restoration_batch(crops, masks).motion.numpy()
+    row = 0
+    for crop, mask in enumerate(masks):
+        for y in range(0, SIDE, 4):
+            for x in range(0, SIDE, 4):
+                if not mask[y : y + 4, x : x + 4].any():
+                    continue
+                shows = (crops.label[crop, y : y + 4, x : x + 4] & VISIBLE).any()
+                expected = crops.motion[crop, y // 4, x // 4] if shows else np.full(4, np.nan)
+                assert np.array_equal(found[row], expected, equal_nan=True)
+                row += 1
+    assert row == len(found)
+    assert 0 < np.isnan(found).mean() < 1
 
 
 def test_masks_without_an_active_pixel_make_no_batch():

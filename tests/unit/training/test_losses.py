@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from m2a.training.losses import ERROR_FLOOR, mask_loss, reconstruction_loss
+from m2a.training.losses import ERROR_FLOOR, mask_loss, reconstruction_loss, trajectory_loss
 
 EXACT = 1e-6
 """Float32 rounding of a handful of operations."""
@@ -51,6 +51,45 @@ def test_the_gradient_of_a_crop_does_not_depend_on_its_contrast():
         reconstruction_loss(restored, torch.zeros((2, 3)), crops(0, 0)).backward()
         gradients.append(restored.grad * error)
     assert torch.allclose(*gradients, rtol=0.012)  # the floor shifts them by 1 %
+
+
+def trajectories(*rows):
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+class TestTrajectoryLoss:
+    def test_the_true_trajectory_and_its_reverse_cost_nothing(self):
+        true = trajectories((10, -4, 1, 2))
+        assert trajectory_loss(true, true).item() < 0.002  # the smoothed lengths of zero
+        backwards = trajectories((-10, 4, 1, 2))  # d(-t): t changes its sign, t² does not
+        assert trajectory_loss(backwards, true).item() < 0.002
+        assert trajectory_loss(-true, true).item() > 0.2
+
+    def test_an_error_counts_relative_to_the_length(self):
+        true = trajectories((3, 4, 0, 0), (30, 40, 0, 0))
+        off = trajectories((3, 4, 0, 3.5), (30, 40, 0, 3.5))
+        by_hand = (3.5 / 7 + 3.5 / 52) / 2
+        assert trajectory_loss(off, true).item() == pytest.approx(by_hand, abs=5e-3)
+
+    def test_what_is_not_known_does_not_count(self):
+        true = trajectories((3, 4, 0, 0), (math.nan, 0, 0, 0))
+        motion = trajectories((4, 5, 0, 0), (9, 9, 9, 9)).requires_grad_()
+        trajectory_loss(motion, true).backward()
+        assert not motion.grad[1].any()
+        assert motion.grad[0].any()
+
+    def test_with_nothing_known_it_is_zero_and_so_is_its_gradient(self):
+        motion = trajectories((4, 5, 0, 0)).requires_grad_()
+        loss = trajectory_loss(motion, torch.full((1, 4), math.nan))
+        loss.backward()
+        assert loss.item() == 0
+        assert not motion.grad.any()
+
+    def test_standing_still_has_a_finite_gradient(self):
+        motion = torch.zeros((1, 4), requires_grad=True)
+        trajectory_loss(motion, trajectories((10, -4, 1, 2))).backward()
+        assert torch.isfinite(motion.grad).all()
+        assert motion.grad.any()
 
 
 def label(*values):

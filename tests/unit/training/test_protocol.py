@@ -8,8 +8,8 @@ from PIL import Image
 from skimage import data
 
 from m2a.errors import UsageError
-from m2a.training.protocol import cell_motion, write_samples
-from m2a.training.samples import Sample
+from m2a.training.protocol import write_samples
+from m2a.training.samples import Sample, cell_motion
 
 
 def sample_of(mask, trajectory):

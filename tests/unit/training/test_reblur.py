@@ -120,7 +120,8 @@ def test_the_transfer_function_is_the_generators_and_its_gradient_finite():
 def test_pixels_take_the_motion_of_their_cell():
     masks = np.random.default_rng(1).random((2, SIDE, SIDE)) < 0.2
     black = np.zeros((2, SIDE, SIDE, 3), np.uint8)
-    crops = Crops(blurred=black, sharp=black, label=masks.astype(np.uint8))
+    unknown = np.full((2, SIDE // 4, SIDE // 4, 4), np.nan, np.float32)
+    crops = Crops(blurred=black, sharp=black, label=masks.astype(np.uint8), motion=unknown)
     batch = restoration_batch(crops, masks)
     cells = np.unique(np.argwhere(masks) // (1, 4, 4), axis=0)
     motion = torch.from_numpy(cells.astype(np.float32)[:, [0, 1, 2, 2]])

@@ -50,6 +50,27 @@ def test_same_state_gives_the_same_sample(photos, kind):
         np.testing.assert_array_equal(one, other)
 
 
+def test_smooth_objects_are_smooth_within_and_crisp_at_the_edge():
+    """Noise pasted over black: still objects, all smooth or none."""
+    noise = np.random.default_rng(1).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    black = np.zeros_like(noise)
+    inner, steepest = [], []
+    for smooth in (0.0, 1.0):
+        config = only(
+            "still", **PLAIN, smooth_object_probability=smooth, object_size=(0.8, 0.8),
+            scale=(1.0, 1.0),
+        )  # fmt: skip
+        samples = [synthesise([black, noise], np.random.default_rng(s), config) for s in range(60)]
+        pictures = [s.sharp.astype(float) for s in samples if 0.1 < (s.sharp > 0).mean() < 0.7]
+        steps = np.concatenate([np.abs(np.diff(p, axis=1)).max(axis=2).ravel() for p in pictures])
+        steps = steps[steps > 0]
+        inner.append(np.median(steps))
+        steepest.append(np.percentile(steps, 99))
+    assert len(pictures) > 5
+    assert inner[1] < inner[0] / 5
+    assert steepest[1] > 30
+
+
 def test_shapes_and_types_of_a_frame_that_is_not_square(photos):
     config = SynthesisConfig(size=(64, 96))
     for seed in range(12):

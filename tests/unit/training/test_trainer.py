@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pools import SYNTHESIS
 from random_network import TINY
 from safetensors import safe_open
 from skimage import data
@@ -24,15 +21,15 @@ import m2a.training.trainer
 from m2a.errors import TrainingError
 from m2a.models import PRESETS, M2AENet
 from m2a.models.checkpoint import HEADER, load_checkpoint
-from m2a.training.batches import restoration_masks
-from m2a.training.config import TrainingConfig, read_recipe
+from m2a.models.gathered import GatheredRestorer
+from m2a.models.reparameterize import reparameterize
+from m2a.training.batches import restoration_batch, restoration_masks
+from m2a.training.config import TrainingConfig
+from m2a.training.losses import trajectory_loss
 from m2a.training.pool import (
     MASKED,
     SHARD_SAMPLES,
     VISIBLE,
-    PoolConfig,
-    SamplePool,
-    rendering,
 )
 from m2a.training.samples import SynthesisConfig
 from m2a.training.train import train
@@ -40,7 +37,7 @@ from m2a.training.trainer import Trainer
 
 RECIPE = TrainingConfig(
     samples=SHARD_SAMPLES,
-    synthesis=SynthesisConfig(size=32, blur_length=(3.0, 8.0)),
+    synthesis=SYNTHESIS,
     steps=6,
     batch=4,
     active_pixels=1000,
@@ -55,36 +52,6 @@ def tiny(monkeypatch):
     monkeypatch.setattr(TrainingConfig, "network", property(lambda _: TINY))
     for module in (m2a.training.trainer, m2a.training.train):
         monkeypatch.setattr(module, "LOG_STEPS", 1)
-
-
-def pool_config(folder, **changes):
-    settings = {
-        "photographs": folder,
-        "held_out": (),
-        "folder": folder,
-        "samples": SHARD_SAMPLES,
-        "synthesis": RECIPE.synthesis,
-        "seed": 0,
-    }
-    return PoolConfig(**(settings | changes))
-
-
-@pytest.fixture
-def pool(tmp_path):
-    """A complete pool of one shard: noise, of which a square is darker, and labelled so."""
-    rng = np.random.default_rng(0)
-    shard = rng.integers(0, 256, (SHARD_SAMPLES, 32, 32, 7)).astype(np.uint8)
-    shard[..., 3:6] = shard[..., :3]
-    shard[:, 8:24, 8:24, :3] //= 2
-    shard[..., 6] = 0
-    shard[:, 8:24, 8:24, 6] = MASKED | VISIBLE
-    folder = tmp_path / "pool"
-    folder.mkdir()
-    np.save(folder / "shard-00000.npy", shard)
-    pool = SamplePool(pool_config(folder), [])
-    assert pool.refresh() == SHARD_SAMPLES
-    assert pool.complete
-    return pool
 
 
 def folder_of(tmp_path, name):
@@ -173,6 +140,39 @@ def test_the_reblur_loss_moves_the_motion_head(pool):
         trainer._train_step()
         gradients.append(trainer._network.restorer.motion.coefficients.weight.grad)
     assert not torch.allclose(*gradients, rtol=1e-3)
+
+
+def test_the_trajectory_loss_teaches_the_motion_of_the_samples(pool, tmp_path):
+    recipe = replace(RECIPE, parts=("restorer",), steps=40, learning_rate=1e-2)
+    crops = pool.draw(np.random.default_rng(0), 4)
+    masks = restoration_masks(np.random.default_rng(0), crops, budget=10_000)
+    batch = restoration_batch(crops, masks)
+    errors = []
+    for weight in (0.0, 10.0):
+        trainer = Trainer(replace(recipe, trajectory_weight=weight), pool)
+        for _ in trainer.steps(tmp_path):
+            pass
+        gathered = GatheredRestorer(TINY)
+        gathered.load_state_dict(reparameterize(trainer.average.restorer))
+        errors.append(trajectory_loss(gathered(batch.tables).motion, batch.motion).item())
+    assert errors[1] < errors[0] / 2
+
+
+def test_what_begins_anew_keeps_its_random_weights(pool, tmp_path):
+    source = M2AENet(TINY)
+    trainer = Trainer(replace(RECIPE, begin_anew=("restorer.motion.coefficients",)), pool)
+    random = {name: t.clone() for name, t in trainer.average.state_dict().items()}
+    trainer.begin_from(source, name="source.safetensors")
+    begun = load_checkpoint(trainer.save(tmp_path)).state_dict()
+    for name, tensor in source.state_dict().items():
+        expected = random[name] if name.startswith("restorer.motion.coefficients.") else tensor
+        assert torch.equal(begun[name], expected), name
+
+
+def test_a_module_that_does_not_exist_cannot_begin_anew(pool):
+    trainer = Trainer(replace(RECIPE, begin_anew=("restorer.moton",)), pool)
+    with pytest.raises(TrainingError, match=r"no module 'restorer\.moton'"):
+        trainer.begin_from(M2AENet(TINY), name="source.safetensors")
 
 
 @pytest.mark.parametrize("part", ["mask_predictor", "restorer"])
@@ -404,177 +404,3 @@ class TestRestorationMasks:
         chosen, _ = self.masks(pool, budget=800)
         assert 0 < chosen.sum() <= 800 + 256  # the last crop may exceed it, by one window
         assert not chosen[-1].any()
-
-
-STUCK_WORKER = """
-import sys, time
-from pathlib import Path
-import numpy as np
-from m2a.training import pool
-from m2a.training.samples import SynthesisConfig
-
-def write_for_ever(file, shard):
-    file.write(b"half")
-    print("writing", flush=True)
-    time.sleep(600)
-
-np.save = write_for_ever
-folder = Path(sys.argv[1])
-pool._render_shards(
-    pool.PoolConfig(
-        photographs=folder, held_out=(), folder=folder / "shards", samples=64,
-        synthesis=SynthesisConfig(size=32), seed=0,
-    ), 0, 1,
-)
-"""
-
-
-class TestSamplePool:
-    def test_the_same_seed_draws_the_same_samples(self, pool):
-        first, second = (pool.draw(np.random.default_rng(5), 4) for _ in range(2))
-        assert np.array_equal(first.blurred, second.blurred)
-        assert first.blurred.shape == (4, 32, 32, 3)
-        assert first.label.shape == (4, 32, 32)
-
-    def test_flips_keep_image_truth_and_label_together(self, pool):
-        crops = pool.draw(np.random.default_rng(5), 32)
-        moved = (crops.blurred != crops.sharp).any(axis=3)
-        assert not moved[crops.label == 0].any()
-        assert moved[crops.label > 0].mean() > 0.9
-
-    def test_a_shard_of_other_settings_is_refused(self, pool, tmp_path):
-        other = SamplePool(pool_config(tmp_path / "pool", synthesis=SynthesisConfig(size=64)), [])
-        with pytest.raises(TrainingError, match="rendered with other settings"):
-            other.refresh()
-
-    @pytest.mark.parametrize(
-        ("changes", "name"),
-        [
-            ({"seed": 1}, "seed"),
-            ({"held_out": ("coffee",)}, "held_out"),
-            ({"synthesis": SynthesisConfig(size=32, blur_length=(3.0, 9.0))}, "synthesis"),
-        ],
-    )
-    def test_shards_of_another_recipe_are_refused_before_anything_is_rendered(
-        self, tmp_path, changes, name
-    ):
-        Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
-        shards = tmp_path / "shards"
-        config = replace(pool_config(tmp_path), folder=shards)
-        with rendering(config, workers=0) as pool:
-            assert len(pool) == 0
-        with rendering(replace(config, samples=2 * SHARD_SAMPLES), workers=0):
-            pass  # a pool may grow
-        with (
-            pytest.raises(TrainingError, match=name),
-            rendering(replace(config, **changes), workers=1),
-        ):
-            pass
-        assert [path.name for path in shards.iterdir()] == ["pool.json"]
-
-    def test_a_worker_that_is_stopped_while_it_writes_leaves_no_temporary_file(self, tmp_path):
-        Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
-        shards = folder_of(tmp_path, "shards")
-        worker = subprocess.Popen(
-            [sys.executable, "-c", STUCK_WORKER, str(tmp_path)], stdout=subprocess.PIPE
-        )
-        assert worker.stdout.readline() == b"writing\n"
-        assert [path.suffix for path in shards.iterdir()] == [".tmp"]
-        worker.terminate()
-        worker.stdout.close()
-        assert worker.wait(60) == 0
-        assert not list(shards.iterdir())
-
-    def test_a_process_that_died_is_an_error(self, tmp_path):
-        dead = SamplePool(pool_config(tmp_path), [SimpleNamespace(exitcode=1)])
-        with pytest.raises(TrainingError, match="died"):
-            dead.refresh()
-
-    def test_samples_are_rounded_up_to_whole_shards(self, tmp_path):
-        assert pool_config(tmp_path, samples=SHARD_SAMPLES + 1).shards == 2
-
-
-RECIPES = sorted((Path(__file__).resolve().parents[3] / "recipes").glob("*.toml"))
-
-
-class TestRecipe:
-    def test_the_recipes_of_the_packaged_model_hold_out_the_same_photographs(self):
-        recipes = [read_recipe(path) for path in RECIPES]
-        assert {recipe.parts for recipe in recipes} == {("mask_predictor",), ("restorer",)}
-        assert len({recipe.held_out for recipe in recipes}) == 1
-        assert len(recipes[0].held_out) == 6
-
-    def read(self, tmp_path, text):
-        (tmp_path / "recipe.toml").write_text(text)
-        return read_recipe(tmp_path / "recipe.toml")
-
-    def test_a_recipe_is_read(self, tmp_path):
-        text = (
-            'model = "base"\nsteps = 7\nheld_out = ["a"]\n'
-            "[synthesis]\nsize = 64\nblur_length = [2.0, 9.0]\n"
-        )
-        config = self.read(tmp_path, text)
-        assert (config.model, config.steps) == ("base", 7)
-        assert (config.crop, config.held_out) == (64, ("a",))
-        assert config.synthesis.blur_length == (2.0, 9.0)
-
-    def test_an_empty_recipe_is_the_default(self, tmp_path):
-        assert self.read(tmp_path, "") == TrainingConfig()
-
-    def test_an_unknown_field_is_named(self, tmp_path):
-        with pytest.raises(TrainingError, match=r"unknown fields \['stepz'\]"):
-            self.read(tmp_path, "stepz = 7\n")
-
-    @pytest.mark.parametrize(
-        ("text", "words"),
-        [
-            ("steps = 0", "steps must be at least 1"),
-            ("synthesis = 3", "synthesis must be a table"),
-            ("[synthesis]\nsize = 100", "multiple of 32"),
-            ("[synthesis]\nsize = [32, 64]", "multiple of 32"),
-            ("[synthesis]\nblur_length = [9.0, 2.0]", "blur_length"),
-            ("[synthesis]\nblur_length = [9.0]", "blur_length"),
-            ("[synthesis]\ncolour = 1", r"unknown fields \['colour'\]"),
-            ("parts = []", "parts must be some of"),
-            ('parts = ["head"]', "parts must be some of"),
-            ('parts = ["restorer", "restorer"]', "parts must be some of"),
-            ('straight_through = "false"', "straight_through must be true or false"),
-            ("checkpoint_every = 2.5", "checkpoint_every must be an integer"),
-            (
-                'validation = ["a"]\n[synthesis]\nobjects_probability = 0.0\n'
-                "region_probability = 0.0\nshake_probability = 1.0\nstill_probability = 0.0",
-                "needs samples with local blur",
-            ),
-            ('optimizer = "sgd"', "optimizer must be one of"),
-            ('mask_precision = "float16"', "mask_precision must be one of"),
-            ("shaken_weight = -1.0", "shaken_weight"),
-            ("reblur_weight = -1.0", "reblur_weight"),
-            ('held_out = ["a"]\nvalidation = ["a"]', "both in held_out and in validation"),
-            ("validation_crops = 0", "validation_crops must be at least 1"),
-            ('straight_through = true\nparts = ["restorer"]', "trains both parts"),
-            ('model = "huge"', "model must be one of"),
-            ("learning_rate = 0", "learning_rate must be positive"),
-            ("learning_rate = nan", "learning_rate must be positive"),
-            ("ema_decay = 1.0", "ema_decay"),
-            ('matmul_precision = "low"', "matmul_precision"),
-            ('steps = "many"', "recipe"),
-            ("warmup = -1", "warmup"),
-            ("weight_decay = -1.0", "weight_decay"),
-        ],
-    )
-    def test_an_invalid_value_is_refused_with_the_file(self, tmp_path, text, words):
-        with pytest.raises(TrainingError, match=words) as caught:
-            self.read(tmp_path, text)
-        assert "recipe.toml" in str(caught.value)
-
-    def test_what_is_not_toml_is_refused(self, tmp_path):
-        with pytest.raises(TrainingError, match="is not TOML"):
-            self.read(tmp_path, "steps: 7")
-
-    def test_a_missing_recipe_is_named(self, tmp_path):
-        with pytest.raises(TrainingError, match=r"cannot read the recipe .*none\.toml"):
-            read_recipe(tmp_path / "none.toml")
-
-    def test_the_presets_are_the_networks(self, monkeypatch):
-        monkeypatch.undo()
-        assert TrainingConfig(model="base").network == PRESETS["base"]

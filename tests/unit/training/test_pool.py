@@ -1,0 +1,122 @@
+"""The pool: shards that are rendered once, refused where they are foreign, and drawn from."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from pools import pool_config
+from skimage import data
+
+from m2a.errors import TrainingError
+from m2a.training.pool import SHARD_SAMPLES, SamplePool, _turned, rendering, sample_type
+from m2a.training.samples import SynthesisConfig
+
+STUCK_WORKER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from m2a.training import pool
+from m2a.training.samples import SynthesisConfig
+
+def write_for_ever(file, shard):
+    file.write(b"half")
+    print("writing", flush=True)
+    time.sleep(600)
+
+np.save = write_for_ever
+folder = Path(sys.argv[1])
+pool._render_shards(
+    pool.PoolConfig(
+        photographs=folder, held_out=(), folder=folder / "shards", samples=64,
+        synthesis=SynthesisConfig(size=32), seed=0,
+    ), 0, 1,
+)
+"""
+
+
+class TestSamplePool:
+    def test_the_same_seed_draws_the_same_samples(self, pool):
+        first, second = (pool.draw(np.random.default_rng(5), 4) for _ in range(2))
+        assert np.array_equal(first.blurred, second.blurred)
+        assert first.blurred.shape == (4, 32, 32, 3)
+        assert first.label.shape == (4, 32, 32)
+
+    def test_flips_keep_image_truth_and_label_together(self, pool):
+        crops = pool.draw(np.random.default_rng(5), 32)
+        moved = (crops.blurred != crops.sharp).any(axis=3)
+        assert not moved[crops.label == 0].any()
+        assert moved[crops.label > 0].mean() > 0.9
+
+    def test_a_trajectory_turns_with_its_sample(self, pool):
+        """It still leads from the red pixel to the green one, however the sample is turned."""
+        record = np.zeros((), sample_type(32))
+        record["sharp"][18, 10, 0] = record["sharp"][10, 22, 1] = 255
+        record["motion"][18 // 4, 10 // 4] = (12, -8, 6, -4)
+        seen = set()
+        for turn in itertools.product([False, True], repeat=3):
+            names = ("flip_y", "flip_x", "transpose")
+            _, sharp, _, motion = _turned(record[()], **dict(zip(names, turn, strict=True)))
+            (red,), (green,) = (np.argwhere(sharp[..., channel]) for channel in (0, 1))
+            way = (green - red)[::-1].astype(np.float32)
+            assert np.array_equal(motion[tuple(red // 4)], [*way, *way / 2])
+            seen.add(tuple(way))
+        assert len(seen) == 8
+
+    def test_a_shard_of_other_settings_is_refused(self, pool, tmp_path):
+        other = SamplePool(pool_config(tmp_path / "pool", synthesis=SynthesisConfig(size=64)), [])
+        with pytest.raises(TrainingError, match="rendered with other settings"):
+            other.refresh()
+
+    @pytest.mark.parametrize(
+        ("changes", "name"),
+        [
+            ({"seed": 1}, "seed"),
+            ({"held_out": ("coffee",)}, "held_out"),
+            ({"synthesis": SynthesisConfig(size=32, blur_length=(3.0, 9.0))}, "synthesis"),
+        ],
+    )
+    def test_shards_of_another_recipe_are_refused_before_anything_is_rendered(
+        self, tmp_path, changes, name
+    ):
+        Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+        shards = tmp_path / "shards"
+        config = replace(pool_config(tmp_path), folder=shards)
+        with rendering(config, workers=0) as pool:
+            assert len(pool) == 0
+        with rendering(replace(config, samples=2 * SHARD_SAMPLES), workers=0):
+            pass  # a pool may grow
+        with (
+            pytest.raises(TrainingError, match=name),
+            rendering(replace(config, **changes), workers=1),
+        ):
+            pass
+        assert [path.name for path in shards.iterdir()] == ["pool.json"]
+
+    def test_a_worker_that_is_stopped_while_it_writes_leaves_no_temporary_file(self, tmp_path):
+        Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+        shards = tmp_path / "shards"
+        shards.mkdir()
+        worker = subprocess.Popen(
+            [sys.executable, "-c", STUCK_WORKER, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        assert worker.stdout.readline() == b"writing\n"
+        assert [path.suffix for path in shards.iterdir()] == [".tmp"]
+        worker.terminate()
+        worker.stdout.close()
+        assert worker.wait(60) == 0
+        assert not list(shards.iterdir())
+
+    def test_a_process_that_died_is_an_error(self, tmp_path):
+        dead = SamplePool(pool_config(tmp_path), [SimpleNamespace(exitcode=1)])
+        with pytest.raises(TrainingError, match="died"):
+            dead.refresh()
+
+    def test_samples_are_rounded_up_to_whole_shards(self, tmp_path):
+        assert pool_config(tmp_path, samples=SHARD_SAMPLES + 1).shards == 2
