@@ -65,3 +65,7 @@ class ParityError(M2AError):
 
 class TrainingError(M2AError):
     """Training cannot start or go on: no photographs, a non-finite loss."""
+
+
+class PrecisionError(M2AError):
+    """A graph cannot be computed in the asked-for precision, or not well enough."""

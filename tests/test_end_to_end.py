@@ -30,7 +30,7 @@ def test_from_a_random_checkpoint_to_a_deblurred_photo(size, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (75, 99, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
 
-    exported = m2a("export", "--ckpt", "model.pth", "--json", cwd=tmp_path)
+    exported = m2a("export", "--ckpt", "model.pth", "--fp16", "--json", cwd=tmp_path)
     assert exported.returncode == 0, exported.stderr
     report = json.loads(exported.stdout)
     assert report["model"] == size
@@ -38,7 +38,9 @@ def test_from_a_random_checkpoint_to_a_deblurred_photo(size, tmp_path):
 
     verified = m2a("verify", "--json", cwd=tmp_path)
     assert verified.returncode == 0, verified.stderr
-    for stage in json.loads(verified.stdout)["stages"]:
+    variants = json.loads(verified.stdout)["variants"]
+    assert [variant["precision"] for variant in variants] == ["fp32", "fp16"]
+    for stage in [stage for variant in variants for stage in variant["stages"]]:
         assert stage["error"] <= stage["limit"]
 
     # A random predictor may find nothing: restore everything, so that both graphs have run.

@@ -7,7 +7,12 @@ from pathlib import Path
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT, json_option, print_json
-from m2a.runtime.bundle import DEFAULT_DILATE, DEFAULT_DIRECTORY, DEFAULT_THRESHOLD
+from m2a.runtime.bundle import (
+    DEFAULT_DILATE,
+    DEFAULT_DIRECTORY,
+    DEFAULT_THRESHOLD,
+    open_bundle,
+)
 
 
 @click.command("export")
@@ -34,23 +39,29 @@ from m2a.runtime.bundle import DEFAULT_DILATE, DEFAULT_DIRECTORY, DEFAULT_THRESH
     show_default=True,
     help="The bundle's default for `m2a run --dilate`, pixels.",
 )
+@click.option("--fp16", is_flag=True, help="Add the FP16 variant of both graphs.")
 @json_option
-def command(ckpt: Path, output: Path, threshold: float, dilate: int, as_json: bool) -> None:
+def command(
+    ckpt: Path, output: Path, threshold: float, dilate: int, fp16: bool, as_json: bool
+) -> None:
     """Reparameterize a checkpoint, export both ONNX graphs and prove that they agree with torch.
 
     \b
     Example:
       m2a export --ckpt model.pth
     """
+    from m2a.calibration import add_variant, make_float16
     from m2a.export import export_bundle
 
-    report = export_bundle(
-        ckpt,
-        output,
-        threshold=threshold,
-        dilate=dilate,
-        progress=lambda step: click.echo(f"{step} …", err=True),
-    )
+    def progress(step: str) -> None:
+        click.echo(f"{step} …", err=True)
+
+    report = export_bundle(ckpt, output, threshold=threshold, dilate=dilate, progress=progress)
+    variant = None
+    if fp16:
+        bundle = open_bundle(report.bundle)
+        variant = make_float16(bundle, progress=progress)
+        add_variant(bundle, variant)
     if as_json:
         print_json(
             {
@@ -60,6 +71,7 @@ def command(ckpt: Path, output: Path, threshold: float, dilate: int, as_json: bo
                 "flop_per_pixel": vars(report.cost),
                 "bytes": dict(report.sizes),
                 "parity": dict(report.parity),
+                "variants": {} if variant is None else {variant.precision: variant.to_json()},
             }
         )
         return
@@ -75,5 +87,10 @@ def command(ckpt: Path, output: Path, threshold: float, dilate: int, as_json: bo
     click.echo("Worst error per stage (motion as a share of its 48-pixel bound), limit 1e-04:")
     for stage, error in report.parity.items():
         click.echo(f"  {stage:32} {error:.1e}")
+    if variant is not None:
+        click.echo(
+            f"FP16: IoU of the masks {variant.mask_iou:.3f}, error of the residual "
+            f"{variant.margin:.0f} dB below the residual"
+        )
     option = "" if str(output) == DEFAULT_DIRECTORY else f" --bundle {output}"
     click.echo(f"Next: m2a verify{option}")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from m2a.runtime.backends import BACKENDS, DEFAULT_BACKEND
-from m2a.runtime.bundle import Bundle, find_bundle
+from m2a.runtime.bundle import PRECISIONS, Bundle, find_bundle
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,6 +43,17 @@ def backend_options(command: Command) -> Command:
         help="Who computes the graphs.",
     )
     return backend(fallback(command))
+
+
+def precision_option(command: Command) -> Command:
+    """`--precision NAME`."""
+    return click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="fp32",
+        show_default=True,
+        help="Which of the bundle's graphs to compute.",
+    )(command)
 
 
 def json_option(command: Command) -> Command:

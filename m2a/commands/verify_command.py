@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from m2a.commands.options import (
     json_option,
     print_json,
 )
+from m2a.runtime.bundle import PRECISIONS
 from m2a.runtime.deblurrer import open_bundle_on
 from m2a.runtime.images import read_photo
 from m2a.runtime.verify import Verification, verify
@@ -23,6 +25,11 @@ from m2a.runtime.verify import Verification, verify
 @click.argument("image", type=EXISTING_OR_NOT, required=False)
 @bundle_option
 @backend_options
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="Verify these graphs alone. [default: all that the bundle holds]",
+)
 @json_option
 @click.pass_context
 def command(
@@ -31,9 +38,12 @@ def command(
     bundle: Path | None,
     backend: str,
     allow_fallback: bool,
+    precision: str | None,
     as_json: bool,
 ) -> None:
     """Compare every stage with the reference; exit 1 where one is beyond its limit.
+
+    Every variant that the bundle holds is verified, each within its own limits.
 
     Without IMAGE the reference is the torch network's own result, stored in the bundle. With
     IMAGE it is the FP32 graphs computed on the CPU node by node. Torch is not needed.
@@ -44,37 +54,55 @@ def command(
     """
     found = chosen_bundle(bundle)
     pixels = None if image is None else read_photo(image).pixels
-    deblurrer = open_bundle_on(found, backend=backend, allow_fallback=allow_fallback)
-    outcome = verify(found, deblurrer, pixels)
+    outcomes = []
+    for chosen in found.precisions if precision is None else (precision,):
+        deblurrer = open_bundle_on(
+            found, backend=backend, precision=chosen, allow_fallback=allow_fallback
+        )
+        outcomes.append(verify(found, deblurrer, pixels))
+    failed = [outcome for outcome in outcomes if outcome.failed is not None]
     if as_json:
-        print_json(_to_json(outcome))
+        print_json(_to_json(outcomes))
     else:
-        _print(outcome)
-    if outcome.failed is not None:
+        click.echo(f"Reference: {outcomes[0].reference}")
+        for outcome in outcomes:
+            _print(outcome)
+    for outcome in failed:
         stage = outcome.failed
+        assert stage is not None
         click.echo(
-            f"m2a: the stage {stage.name!r} is off by {stage.error:.1e}, expected at most "
-            f"{stage.limit:.0e}; the stages after it were fed the reference and count on their own",
+            f"m2a: {outcome.precision}: the stage {stage.name!r} is off by {stage.error:.1e}, "
+            f"expected at most {stage.limit:.1e}; the stages after it were fed the reference and "
+            "count on their own",
             err=True,
         )
+    if failed:
         ctx.exit(1)
 
 
 def _print(outcome: Verification) -> None:
-    click.echo(f"Reference: {outcome.reference}")
-    click.echo(f"Verified:  {outcome.backend}, mask coverage {outcome.coverage:.1%}")
+    click.echo(
+        f"Verified:  {outcome.precision} on {outcome.backend}, mask coverage {outcome.coverage:.1%}"
+    )
     for stage in outcome.stages:
         verdict = "ok" if stage.passed else "FAILED"
-        click.echo(f"  {stage.name:18} {stage.error:.1e}  limit {stage.limit:.0e}  {verdict}")
+        click.echo(f"  {stage.name:18} {stage.error:.1e}  limit {stage.limit:.1e}  {verdict}")
     if len(outcome.stages) == 1:
         click.echo("  no blur found: the restoration was not compared")
 
 
-def _to_json(outcome: Verification) -> dict[str, object]:
+def _to_json(outcomes: Sequence[Verification]) -> dict[str, object]:
     return {
-        "reference": outcome.reference,
-        "backend": outcome.backend,
-        "coverage": outcome.coverage,
-        "stages": [{**vars(stage), "passed": stage.passed} for stage in outcome.stages],
-        "passed": outcome.failed is None,
+        "reference": outcomes[0].reference,
+        "variants": [
+            {
+                "precision": outcome.precision,
+                "backend": outcome.backend,
+                "coverage": outcome.coverage,
+                "stages": [{**vars(stage), "passed": stage.passed} for stage in outcome.stages],
+                "passed": outcome.failed is None,
+            }
+            for outcome in outcomes
+        ],
+        "passed": all(outcome.failed is None for outcome in outcomes),
     }

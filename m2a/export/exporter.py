@@ -6,8 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from m2a._version import __version__
-from m2a.errors import BundleError, UsageError
+from m2a.errors import UsageError
 from m2a.export.parity import Case, measure_parity, parity_cases
 from m2a.export.reference import compute_reference, serialise_reference
 from m2a.export.trace import trace_mask, trace_restore
-from m2a.graphs.contract import CONTRACTS, Port
+from m2a.graphs.manifest import graph_entries, graph_path
 from m2a.models.checkpoint import parse_checkpoint, read_checkpoint_file
 from m2a.models.cost import Cost, count_cost
 from m2a.models.network import M2AENet
@@ -33,8 +31,8 @@ from m2a.runtime.bundle import (
     REFERENCE,
     SCHEMA,
     Reference,
-    open_bundle,
 )
+from m2a.runtime.bundle_files import check_replaceable, resolve_target, write_bundle
 from m2a.runtime.sites import MULTIPLE, PATCH
 
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "numpy")
@@ -95,14 +93,15 @@ def export_bundle(
         ParityError: a form of the network disagrees with the torch masked dense network, or the
             network does nothing.
     """
-    target, source = _resolved(Path(output)), Path(ckpt)
+    source = Path(ckpt)
+    target = resolve_target(Path(output))
     onnxruntime = import_onnxruntime(extra="cpu")  # missed now, not after minutes of tracing
     if not 0 < threshold < 1 or dilate < 0:
         raise UsageError(
             f"the threshold must lie in (0, 1), found {threshold}, and the dilation must not be "
             f"negative, found {dilate}"
         )
-    _check_target(target)
+    check_replaceable(target)
     progress("reading the checkpoint")
     weights = read_checkpoint_file(source)
     network = parse_checkpoint(weights, source)
@@ -116,7 +115,7 @@ def export_bundle(
     progress("comparing torch and ONNX Runtime")
     parity = measure_parity(network, graphs, [*parity_cases(), _reference_case(reference)])
 
-    files = {f"fp32/{name}.onnx": content for name, content in graphs.items()}
+    files = {graph_path(name, "fp32"): content for name, content in graphs.items()}
     files[REFERENCE] = serialise_reference(reference)
     manifest = {
         "schema": SCHEMA,
@@ -136,17 +135,7 @@ def export_bundle(
         },
         "threshold": threshold,
         "dilate": dilate,
-        "graphs": {
-            "fp32": {
-                name: {
-                    "path": f"fp32/{name}.onnx",
-                    "sha256": _sha256(graphs[name]),
-                    "inputs": [_port_json(port) for port in CONTRACTS[name].inputs],
-                    "outputs": [_port_json(port) for port in CONTRACTS[name].outputs],
-                }
-                for name in graphs
-            }
-        },
+        "graphs": {"fp32": graph_entries("fp32", graphs)},
         "reference": {"path": REFERENCE, "sha256": _sha256(files[REFERENCE])},
         "parity": {stage: float(f"{error:.3g}") for stage, error in parity.items()},
         "metrics": dict(metrics or {}),
@@ -160,7 +149,7 @@ def export_bundle(
     }
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     progress("writing the bundle")
-    _write_swapped(target, files)
+    write_bundle(target, files)
     return ExportReport(
         bundle=Path(output),
         model=network.config.name,
@@ -179,65 +168,12 @@ def count_parameters(network: M2AENet) -> dict[str, int]:
     }
 
 
-def _resolved(path: Path) -> Path:
-    """Follows links, so that a link's target is replaced and not the link."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError) as error:
-        raise UsageError(f"{path} cannot be a bundle's directory: {error}") from error
-
-
-def _check_target(target: Path) -> None:
-    if not target.exists():
-        if not target.absolute().parent.is_dir():
-            raise UsageError(f"the folder {target.absolute().parent} does not exist")
-        return
-    if target.is_dir() and not any(target.iterdir()):
-        return
-    try:
-        open_bundle(target)
-    except BundleError as error:
-        raise UsageError(
-            f"{target} exists and is not a bundle of this version, so it is not replaced "
-            f"({error}). Delete it, or choose another directory with -o"
-        ) from error
-
-
-def _write_swapped(target: Path, files: Mapping[str, bytes]) -> None:
-    """Builds the directory beside the target, then swaps it in as a whole."""
-    mark = secrets.token_hex(4)
-    fresh = target.with_name(f".{target.name}.{mark}.new")
-    old = target.with_name(f".{target.name}.{mark}.old")
-    try:
-        for name, content in files.items():
-            path = fresh / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        if target.exists():
-            target.rename(old)
-        try:
-            fresh.rename(target)
-        except BaseException:  # Ctrl-C too must not lose the old bundle
-            if old.exists():
-                old.rename(target)
-            raise
-    except OSError as error:
-        raise BundleError(f"cannot write the bundle {target}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _reference_case(reference: Reference) -> Case:
     return Case(
         name="reference image",
         image=reference.image.astype(np.float32) / np.float32(255),
         mask=reference.mask,
     )
-
-
-def _port_json(port: Port) -> dict[str, Any]:
-    return {"name": port.name, "dtype": port.dtype, "shape": list(port.shape)}
 
 
 def _sha256(content: bytes) -> str:

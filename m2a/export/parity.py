@@ -19,8 +19,9 @@ from m2a.export.trace import DeployedMask, DeployedRestore
 from m2a.graphs.contract import CONTRACTS
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
+from m2a.runtime.bundle import LIMIT_FP32
 from m2a.runtime.sites import BORDER, Sites, build_sites, extract_patches, pad_image, pad_mask
-from m2a.runtime.verify import LIMIT_FP32, MOTION_BOUND, worst
+from m2a.runtime.verify import MOTION_BOUND, worst
 
 MIN_RESIDUAL_DEVIATION = 1e-5
 """A reference residual that varies less than this belongs to a network that does nothing."""

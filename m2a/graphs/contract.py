@@ -51,6 +51,13 @@ RESTORE_OPERATORS = frozenset(
 )
 """No NonZero, no GatherND, no custom operator, nothing whose output shape depends on data."""
 
+TYPED_OPERATORS = {
+    "fp32": frozenset[str](),
+    "fp16": frozenset({"Cast"}),
+    "int8": frozenset({"QuantizeLinear", "DequantizeLinear"}),
+}
+"""Precision → the operators that state it, allowed in that variant of either graph."""
+
 Shape = tuple[int | str, ...]
 
 
@@ -123,12 +130,13 @@ CONTRACTS = {
 _DTYPES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.INT32: "int32"}
 
 
-def check_contract(model: onnx.ModelProto, graph: str) -> None:
+def check_contract(model: onnx.ModelProto, graph: str, *, precision: str = "fp32") -> None:
     """Checks a model against the contract of the graph `mask` or `restore`.
 
     Args:
         model: the model, with its weights.
         graph: a key of `CONTRACTS`.
+        precision: a key of `TYPED_OPERATORS`; the ports are the same in all of them.
 
     Raises:
         ContractError: every breach, in one message.
@@ -136,7 +144,7 @@ def check_contract(model: onnx.ModelProto, graph: str) -> None:
     contract = CONTRACTS[graph]
     breaches = [
         *_version_breaches(model),
-        *_operator_breaches(model, contract.operators),
+        *_operator_breaches(model, contract.operators | TYPED_OPERATORS[precision]),
         *_port_breaches("input", list(model.graph.input), contract.inputs),
         *_port_breaches("output", list(model.graph.output), contract.outputs),
         *_weight_breaches(model),

@@ -29,6 +29,12 @@ REFERENCE = "reference.npz"
 PRECISIONS = ("fp32", "fp16", "int8")
 GRAPHS = ("mask", "restore")
 
+STAGES = ("mask", "restore.residual", "restore.motion")
+"""What the graphs compute, as `verify` names it."""
+
+LIMIT_FP32 = 1e-4
+"""Largest absolute error of probability and residual, and of motion in units of its bound."""
+
 DEFAULT_THRESHOLD = 0.5
 """The probability from which a pixel is active, where an export is not told another."""
 
@@ -85,6 +91,8 @@ class Bundle:
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is dilated.
         graphs: precision → graph name → file.
+        limits: precision → stage → the largest error that `verify` accepts; FP32's are fixed,
+            those of a variant come from what it measured when it was made.
         reference_file: the file of the `Reference`.
     """
 
@@ -94,6 +102,7 @@ class Bundle:
     threshold: float
     dilate: int
     graphs: Mapping[str, Mapping[str, StoredFile]]
+    limits: Mapping[str, Mapping[str, float]]
     reference_file: StoredFile
 
     @property
@@ -240,8 +249,16 @@ def _parse(path: Path, origin: str, manifest: _Fields) -> Bundle:
             precision: {name: graphs.section(precision).section(name).file() for name in GRAPHS}
             for precision in precisions
         },
+        limits={p: _limits(manifest, p) for p in precisions},
         reference_file=manifest.section("reference").file(),
     )
+
+
+def _limits(manifest: _Fields, precision: str) -> dict[str, float]:
+    if precision == "fp32":
+        return dict.fromkeys(STAGES, LIMIT_FP32)
+    limits = manifest.section("limits").section(precision)
+    return {stage: float(limits.get(stage, float, int)) for stage in STAGES}
 
 
 class _Fields:

@@ -85,12 +85,20 @@ class Deblurrer:
     Attributes:
         bundle: the bundle it was opened from.
         backend: who computes the graphs: the backend asked for, or the fallback allowed.
+        precision: of the bundle's graphs that it computes.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is then dilated.
     """
 
     def __init__(
-        self, bundle: Bundle, *, mask: Runner, restore: Runner, threshold: float, dilate: int
+        self,
+        bundle: Bundle,
+        *,
+        mask: Runner,
+        restore: Runner,
+        precision: str,
+        threshold: float,
+        dilate: int,
     ) -> None:
         if not 0 < threshold <= 1:
             raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
@@ -98,6 +106,7 @@ class Deblurrer:
             raise UsageError(f"the dilation must not be negative, found {dilate}")
         self.bundle = bundle
         self.backend = mask.backend
+        self.precision = precision
         self.threshold = threshold
         self.dilate = dilate
         self._mask, self._restore = mask, restore
@@ -278,6 +287,7 @@ def open_bundle_on(
         bundle,
         mask=mask,
         restore=restore,
+        precision=precision,
         threshold=bundle.threshold if threshold is None else threshold,
         dilate=bundle.dilate if dilate is None else dilate,
     )

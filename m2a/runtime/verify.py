@@ -17,9 +17,6 @@ from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
 from m2a.runtime.sites import pad_image
 
-LIMIT_FP32 = 1e-4
-"""Largest absolute error of probability and residual, and of motion in units of its bound."""
-
 MOTION_BOUND = 48.0
 """|d| in pixels per axis: motion errors are stated as a share of it."""
 
@@ -52,12 +49,14 @@ class Verification:
     Attributes:
         reference: what was compared with, in words.
         backend: what was verified.
+        precision: of the graphs that were verified.
         coverage: of the reference's mask.
         stages: in the order of the pipeline.
     """
 
     reference: str
     backend: str
+    precision: str
     coverage: float
     stages: tuple[Stage, ...]
 
@@ -101,12 +100,13 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
     colour = check_pixels(expected.image)
     surroundings = pad_image(colour.to_float())
     height, width = expected.mask.shape
+    limits = bundle.limits[deblurrer.precision]
     probability = deblurrer.predict(surroundings)[:height, :width]
     stages = [
         Stage(
             name="mask",
             error=worst(probability - expected.probability),
-            limit=LIMIT_FP32,
+            limit=limits["mask"],
         )
     ]
     if expected.mask.any():
@@ -117,14 +117,15 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
             Stage(
                 name="restore.residual",
                 error=worst(restored.residual - expected.residual),
-                limit=LIMIT_FP32,
+                limit=limits["restore.residual"],
             ),
-            Stage(name="restore.motion", error=motion_error, limit=LIMIT_FP32),
+            Stage(name="restore.motion", error=motion_error, limit=limits["restore.motion"]),
             Stage(name="picture", error=_picture_error(colour, expected), limit=1.0),
         ]
     return Verification(
         reference=words,
         backend=deblurrer.backend,
+        precision=deblurrer.precision,
         coverage=float(expected.mask.mean()),
         stages=tuple(stages),
     )

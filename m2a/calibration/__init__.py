@@ -1,0 +1,5 @@
+"""Variants of a bundle in other precisions, and the proof that they give the same picture."""
+
+from m2a.calibration.variants import Variant, add_variant, make_float16
+
+__all__ = ["Variant", "add_variant", "make_float16"]

@@ -1,0 +1,148 @@
+"""Variants: judged before they are written, written so that half of one is never seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from m2a.calibration import add_variant, make_float16
+from m2a.calibration.variants import MIN_MARGIN, judge
+from m2a.errors import BundleError, PrecisionError
+from m2a.runtime.bundle import PACKAGED, open_bundle
+from m2a.runtime.deblurrer import open_bundle_on
+from m2a.runtime.verify import verify
+
+
+@pytest.fixture(scope="module")
+def variant(tiny_bundle):
+    return make_float16(open_bundle(tiny_bundle))
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    return open_bundle(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def single(bundle):
+    return {name: bundle.graph(name, precision="fp32") for name in ("mask", "restore")}
+
+
+def changed(graph, change):
+    """A serialised graph with every weight matrix changed."""
+    model = onnx.load_model_from_string(graph)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.ndim > 1:
+            tensor.CopyFrom(numpy_helper.from_array(change(values), tensor.name))
+    return model.SerializeToString()
+
+
+def test_fp16_differs_from_fp32_by_no_more_than_half_precision_explains(variant):
+    assert variant.precision == "fp16"
+    assert variant.mask_iou >= 0.97
+    assert 30 < variant.margin < 90  # FP16 has 11 bits: 66 dB a rounding
+    for stage, error in variant.errors.items():
+        assert 0 < error < 0.1, stage
+        assert variant.limits[stage] >= error
+
+
+def test_the_packaged_model_passes_too():
+    packaged = make_float16(open_bundle(PACKAGED))
+    assert packaged.margin > 35
+    assert packaged.mask_iou >= 0.99
+
+
+def test_a_variant_that_was_added_is_opened_run_and_verified(bundle, variant):
+    added = add_variant(bundle, variant)
+    assert added.precisions == ("fp32", "fp16")
+    assert added.limits["fp16"] == variant.limits
+    assert added.manifest["variants"]["fp16"]["residual_margin_db"] > MIN_MARGIN
+    deblurrer = open_bundle_on(added, precision="fp16")
+    assert deblurrer.precision == "fp16"
+    outcome = verify(added, deblurrer)
+    assert outcome.failed is None
+    assert outcome.precision == "fp16"
+    assert outcome.stages[1].error > 1e-5  # it was FP16 that ran
+    # FP32 keeps its own, stricter limits.
+    assert verify(added, open_bundle_on(added)).stages[1].limit == 1e-4
+
+
+def test_adding_a_variant_again_replaces_it(bundle, variant):
+    twice = add_variant(add_variant(bundle, variant), variant)
+    assert twice.precisions == ("fp32", "fp16")
+    assert not list(bundle.path.rglob("*.tmp"))
+
+
+def test_a_changed_byte_of_a_variant_is_refused(bundle, variant):
+    added = add_variant(bundle, variant)
+    file = added.path / "fp16" / "mask.onnx"
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BundleError, match=r"fp16.mask\.onnx is not the file"):
+        open_bundle_on(added, precision="fp16")
+
+
+def test_a_failed_write_leaves_the_bundle_as_it_was(bundle, variant, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("m2a.calibration.variants.atomic_write", full)
+    before = (bundle.path / "manifest.json").read_bytes()
+    with pytest.raises(BundleError, match="No space left"):
+        add_variant(bundle, variant)
+    assert (bundle.path / "manifest.json").read_bytes() == before
+    assert open_bundle(bundle.path).precisions == ("fp32",)
+
+
+def test_the_bundle_inside_the_package_is_not_changed(variant):
+    with pytest.raises(BundleError, match="inside the package"):
+        add_variant(open_bundle(PACKAGED), variant)
+
+
+def test_a_variant_without_limits_is_refused(bundle, variant):
+    manifest = json.loads((add_variant(bundle, variant).path / "manifest.json").read_text())
+    del manifest["limits"]["fp16"]["restore.motion"]
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"limits\.fp16\.restore\.motion must be"):
+        open_bundle(bundle.path)
+
+
+class TestJudge:
+    def test_the_same_graphs_differ_by_nothing(self, bundle):
+        found = judge(bundle, "fp32", single(bundle))
+        assert found.margin == np.inf
+        assert set(found.errors.values()) == {0.0}
+
+    def test_a_restoration_that_is_ten_percent_off_keeps_20_db(self, bundle):
+        graphs = single(bundle)
+        model = onnx.load_model_from_string(graphs["restore"])
+        (last,) = [node for node in model.graph.node if "residual" in node.output]
+        last.output[0] = "shrunk"
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(0.9), "ninety"))
+        model.graph.node.append(onnx.helper.make_node("Mul", ["shrunk", "ninety"], ["residual"]))
+        graphs["restore"] = model.SerializeToString()
+        assert judge(bundle, "off", graphs).margin == pytest.approx(20, abs=1e-3)
+
+    def test_another_restoration_is_refused_with_its_figures(self, bundle):
+        graphs = single(bundle)
+        graphs["restore"] = changed(graphs["restore"], lambda weights: 1.3 * weights)
+        with pytest.raises(PrecisionError, match=r"lies -?[\d.]+ dB below the residual, expected"):
+            judge(bundle, "off", graphs)
+
+    def test_another_mask_is_refused(self, bundle):
+        graphs = single(bundle)
+        graphs["mask"] = changed(graphs["mask"], np.negative)
+        with pytest.raises(PrecisionError, match=r"IoU of the masks is 0\.\d+, expected at least"):
+            judge(bundle, "off", graphs)
+
+    def test_values_that_are_not_finite_are_refused(self, bundle):
+        graphs = single(bundle)
+        graphs["restore"] = changed(graphs["restore"], lambda weights: weights * np.float32(1e30))
+        with pytest.raises(PrecisionError, match="not finite"):
+            judge(bundle, "off", graphs)
