@@ -114,9 +114,7 @@ def test_an_error_that_is_no_number_does_not_pass():
 
 def test_the_first_of_several_failures_is_the_one_named():
     stages = tuple(Stage(name=n, error=e, limit=1.0) for n, e in (("a", 0), ("b", 2), ("c", 3)))
-    found = Verification(
-        reference="", backend="", precision="fp32", coverage=0.5, stages=stages
-    )
+    found = Verification(reference="", backend="", precision="fp32", coverage=0.5, stages=stages)
     assert found.failed.name == "b"
 
 
