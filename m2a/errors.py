@@ -69,3 +69,7 @@ class TrainingError(M2AError):
 
 class PrecisionError(M2AError):
     """A graph cannot be computed in the asked-for precision, or not well enough."""
+
+
+class EngineError(M2AError):
+    """A TensorRT engine cannot be built, read, or run on this machine."""

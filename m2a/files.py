@@ -1,18 +1,19 @@
-"""Writing a file whole or not at all."""
+"""Writing a file, or a folder of files, whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from m2a.errors import UsageError
 
-__all__ = ["atomic_file", "atomic_write", "check_target"]
+__all__ = ["atomic_file", "atomic_write", "check_target", "write_folder"]
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -83,6 +84,37 @@ def atomic_write(path: Path, data: bytes, *, overwrite: bool) -> None:
     """Write `data` to `path`, whole or not at all; arguments and errors as `atomic_file`."""
     with atomic_file(path, overwrite=overwrite) as stream:
         stream.write(data)
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Builds a folder beside its place, then swaps it in as a whole.
+
+    Args:
+        target: the folder; an older one is replaced, with all that is in it.
+        files: path inside the folder → content.
+
+    Raises:
+        OSError: it cannot be written; an older folder is then as it was.
+    """
+    mark = secrets.token_hex(4)
+    fresh = target.with_name(f".{target.name}.{mark}.new")
+    old = target.with_name(f".{target.name}.{mark}.old")
+    try:
+        for name, content in files.items():
+            path = fresh / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if target.exists():
+            target.rename(old)
+        try:
+            fresh.rename(target)
+        except BaseException:  # Ctrl-C too must not lose the old folder
+            if old.exists():
+                old.rename(target)
+            raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _place_new(temporary: Path, target: Path) -> None:

@@ -1,13 +1,12 @@
-"""Writing a bundle: built beside its place, then swapped in as a whole."""
+"""Where a bundle may be written, and writing it."""
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from m2a.errors import BundleError, UsageError
+from m2a.files import write_folder
 from m2a.runtime.bundle import open_bundle
 
 __all__ = ["check_replaceable", "resolve_target", "write_bundle"]
@@ -47,33 +46,12 @@ def check_replaceable(target: Path) -> None:
 
 
 def write_bundle(target: Path, files: Mapping[str, bytes]) -> None:
-    """Builds the directory beside the target, then swaps it in as a whole.
-
-    Args:
-        target: the bundle's directory; an older one is replaced.
-        files: path inside the bundle → content.
+    """Writes a bundle whole or not at all, as `write_folder`.
 
     Raises:
         BundleError: it cannot be written; an older bundle is then untouched.
     """
-    mark = secrets.token_hex(4)
-    fresh = target.with_name(f".{target.name}.{mark}.new")
-    old = target.with_name(f".{target.name}.{mark}.old")
     try:
-        for name, content in files.items():
-            path = fresh / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        if target.exists():
-            target.rename(old)
-        try:
-            fresh.rename(target)
-        except BaseException:  # Ctrl-C too must not lose the old bundle
-            if old.exists():
-                old.rename(target)
-            raise
+        write_folder(target, files)
     except OSError as error:
         raise BundleError(f"cannot write the bundle {target}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,258 @@
+"""`engine.json`: what lies beside engines, and whether they will run here.
+
+An engine is code for one kind of GPU and one version of TensorRT, and deserialising it runs it:
+so all that is to be known of it is read here, without touching it. The file is untrusted input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from m2a.errors import EngineError
+from m2a.runtime.bundle import GRAPHS, PRECISIONS, Bundle
+
+SIDECAR = "engine.json"
+SCHEMA = 1
+SUFFIX = ".engine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltGraph:
+    """One engine of a pair.
+
+    Attributes:
+        path: relative to `engine.json`.
+        sha256: of the engine.
+        graph_sha256: of the ONNX graph that it was built from.
+        bytes: its size.
+        seconds: how long the build took.
+        profiles: bucket → dimension → (smallest, typical, largest).
+        layer_types: kind of layer → type of output → how many, of the parsed network.
+    """
+
+    path: str
+    sha256: str
+    graph_sha256: str
+    bytes: int
+    seconds: float
+    profiles: Mapping[str, Mapping[str, tuple[int, int, int]]]
+    layer_types: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """The content of `engine.json`.
+
+    Attributes:
+        flavour: `trt` or `rtx`.
+        version: of TensorRT.
+        precision: as built: what the parsed network's products compute in.
+        precision_source: how that is known: `network`, from the parsed layers.
+        compute_capability: that it was built for, as `8.6`.
+        gpu: the GPU it was built on; None where it was built ahead of time.
+        os: `linux`, `windows`.
+        arch: `x86_64`, `aarch64`.
+        settings: every setting of the build.
+        versions: package → version, when it was built.
+        rebuild: the command that builds it again, as arguments.
+        graphs: `mask` and `restore`.
+    """
+
+    flavour: str
+    version: str
+    precision: str
+    precision_source: str
+    compute_capability: str
+    gpu: str | None
+    os: str
+    arch: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    rebuild: tuple[str, ...]
+    graphs: Mapping[str, BuiltGraph]
+
+    @property
+    def rebuild_command(self) -> str:
+        """The command that builds it again, to be typed into a shell."""
+        return shlex.join(self.rebuild)
+
+    def serialise(self) -> bytes:
+        """Returns the content of the file."""
+        return (json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2) + "\n").encode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What an engine needs to know of a machine.
+
+    Attributes:
+        os: as in `Sidecar`.
+        arch: as in `Sidecar`.
+        tensorrt: flavour → installed version.
+        gpus: compute capability and name of each GPU.
+    """
+
+    os: str
+    arch: str
+    tensorrt: Mapping[str, str]
+    gpus: tuple[tuple[str, str], ...]
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Reads and validates `engine.json`.
+
+    Args:
+        path: the file, its folder, or an engine beside it.
+
+    Raises:
+        EngineError: it is missing, or not one that this version reads.
+    """
+    folder = path if path.is_dir() else path.parent
+    file = folder / SIDECAR
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EngineError(
+            f"{file} cannot be read ({error.strerror}): without it nothing is known of the engine. "
+            "`m2a build-engine` writes both"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise EngineError(f"{file} is not JSON: {error}") from error
+    try:
+        return _parse(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EngineError(
+            f"{file} is not a description of engines that this version reads: "
+            f"{type(error).__name__}: {error}. Build the engines again"
+        ) from error
+
+
+def _parse(content: Any) -> Sidecar:  # noqa: ANN401 - any JSON value
+    if content["schema"] != SCHEMA:
+        raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
+    graphs = {name: _parse_graph(content["graphs"][name]) for name in GRAPHS}
+    texts = ("flavour", "version", "precision", "precision_source", "compute_capability")
+    fields = {name: _typed(content, name, str) for name in (*texts, "os", "arch")}
+    if fields["precision"] not in PRECISIONS:
+        raise ValueError(f"precision {fields['precision']!r}, expected one of {PRECISIONS}")
+    rebuild = tuple(_typed(content, "rebuild", list))
+    if not all(isinstance(word, str) for word in rebuild):
+        raise TypeError("rebuild must be a list of words")
+    gpu = content["gpu"]
+    if gpu is not None and not isinstance(gpu, str):
+        raise TypeError("gpu must be a name or null")
+    return Sidecar(
+        **fields,
+        gpu=gpu,
+        settings=_typed(content, "settings", dict),
+        versions=_typed(content, "versions", dict),
+        rebuild=rebuild,
+        graphs=graphs,
+    )
+
+
+def _parse_graph(content: Any) -> BuiltGraph:  # noqa: ANN401
+    path = PurePosixPath(_typed(content, "path", str))
+    if len(path.parts) != 1 or path.suffix != SUFFIX or any(c in str(path) for c in "\\:\0"):
+        raise ValueError(f"path {str(path)!r} is not a file beside it")
+    profiles = {
+        str(bucket): {str(name): _size(values) for name, values in sizes.items()}
+        for bucket, sizes in _typed(content, "profiles", dict).items()
+    }
+    return BuiltGraph(
+        path=str(path),
+        sha256=_typed(content, "sha256", str),
+        graph_sha256=_typed(content, "graph_sha256", str),
+        bytes=_typed(content, "bytes", int),
+        seconds=float(_typed(content, "seconds", (int, float))),
+        profiles=profiles,
+        layer_types=_typed(content, "layer_types", dict),
+    )
+
+
+def _size(values: Any) -> tuple[int, int, int]:  # noqa: ANN401
+    smallest, typical, largest = values
+    if not all(type(value) is int for value in values):
+        raise TypeError(f"a profile's sizes must be integers, found {values!r}")
+    if not 0 < smallest <= typical <= largest:
+        raise ValueError(f"a profile's sizes must ascend, found {values!r}")
+    return smallest, typical, largest
+
+
+def _typed(content: Any, key: str, kind: Any) -> Any:  # noqa: ANN401
+    value = content[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{key} is {value!r:.60}, expected {kind}")
+    return value
+
+
+def read_engine(folder: Path, sidecar: Sidecar, graph: str) -> bytes:
+    """Reads an engine's bytes, to be deserialised.
+
+    Raises:
+        EngineError: it is missing or is not the one that was built.
+    """
+    built = sidecar.graphs[graph]
+    path = folder / built.path
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EngineError(
+            f"{path} cannot be read ({error.strerror}); build it again: {sidecar.rebuild_command}"
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != built.sha256:
+        raise EngineError(
+            f"{path} is not the engine that was built: its SHA-256 is {found[:16]}…, {SIDECAR} "
+            f"says {built.sha256[:16]}…. Build it again: {sidecar.rebuild_command}"
+        )
+    return content
+
+
+def reasons_against(sidecar: Sidecar, machine: Machine, bundle: Bundle | None = None) -> list[str]:
+    """Why engines would not run here, in plain words; empty where nothing is known against it.
+
+    Args:
+        sidecar: of the engines.
+        machine: this one.
+        bundle: the bundle that they are to serve; None does not ask whether they are stale.
+    """
+    reasons = []
+    if (sidecar.os, sidecar.arch) != (machine.os, machine.arch):
+        reasons.append(
+            f"built for {sidecar.os} on {sidecar.arch}, this is {machine.os} on {machine.arch}"
+        )
+    name = "TensorRT for RTX" if sidecar.flavour == "rtx" else "TensorRT"
+    installed = machine.tensorrt.get(sidecar.flavour)
+    if installed is None:
+        reasons.append(f"it needs {name} {sidecar.version}, which is not installed")
+    elif installed != sidecar.version:
+        reasons.append(f"built by {name} {sidecar.version}, {installed} is installed")
+    capabilities = [capability for capability, _ in machine.gpus]
+    if not machine.gpus:
+        reasons.append(
+            f"it needs a GPU of compute capability {sidecar.compute_capability}, there is none"
+        )
+    elif sidecar.compute_capability not in capabilities:
+        found = ", ".join(f"{gpu} ({capability})" for capability, gpu in machine.gpus)
+        reasons.append(f"built for compute capability {sidecar.compute_capability}, found {found}")
+    if bundle is not None:
+        reasons += _staleness(sidecar, bundle)
+    return reasons
+
+
+def _staleness(sidecar: Sidecar, bundle: Bundle) -> list[str]:
+    graphs = bundle.graphs.get(sidecar.precision)
+    if graphs is None:
+        # FP16 graphs are made as they are needed where the bundle does not hold them.
+        return []
+    stale = [n for n in GRAPHS if graphs[n].sha256 != sidecar.graphs[n].graph_sha256]
+    if not stale:
+        return []
+    return [f"the bundle's {sidecar.precision} graphs changed since: {', '.join(stale)}"]
