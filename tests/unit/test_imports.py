@@ -13,12 +13,13 @@ import m2a
 
 PACKAGE = Path(m2a.__file__).parent
 
-EVERYONE = {"errors", "_version", "files"}
+EVERYONE = {"errors", "_version", "files", "cache"}
 
 LAYERS = {
     "errors": set(),
     "_version": set(),
     "files": set(),
+    "cache": set(),
     "runtime": set(),
     "graphs": set(),
     "models": set(),
