@@ -18,6 +18,7 @@ _COMMANDS = {
     "export": "Turn a checkpoint into a bundle of ONNX graphs.",
     "verify": "Prove that a bundle still computes what the trained network did.",
     "inspect": "Tell what is in a bundle.",
+    "doctor": "Tell what of this machine m2a can use, and how to mend the rest.",
     "eval": "Measure a bundle on pictures whose sharp truth is known.",
     "synth": "Render photos with synthetic local motion blur, with truth and mask.",
     "train": "Train M2AENet from a folder of sharp photographs.",
@@ -66,11 +67,29 @@ class LazyCommands(click.Group):
             ctx.exit(130)
 
 
+def _print_versions(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from m2a.diagnosis.versions import installed_versions
+
+    click.echo(f"m2a, version {__version__}")
+    for name, version in installed_versions().items():
+        click.echo(f"  {name:16} {version}")
+    ctx.exit()
+
+
 @click.command(
     cls=LazyCommands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="m2a")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_versions,
+    help="Show the versions that a bug report needs and exit.",
+)
 def main() -> None:
     """Local motion deblurring with M2AENet: only the blurred pixels are restored.
 

@@ -1,4 +1,7 @@
-"""Options and output that several commands share."""
+"""Options and output that several commands share.
+
+The runtime is imported where it is used: `m2a doctor` answers even where NumPy is broken.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from m2a.runtime.backends import BACKENDS, DEFAULT_BACKEND
-from m2a.runtime.bundle import PRECISIONS, Bundle, find_bundle
+if TYPE_CHECKING:
+    from m2a.runtime.bundle import Bundle
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,6 +33,8 @@ def bundle_option(command: Command) -> Command:
 
 def backend_options(command: Command) -> Command:
     """`--backend NAME` and `--allow-fallback`."""
+    from m2a.runtime.backends import BACKENDS, DEFAULT_BACKEND
+
     fallback = click.option(
         "--allow-fallback",
         is_flag=True,
@@ -47,6 +52,8 @@ def backend_options(command: Command) -> Command:
 
 def precision_option(command: Command) -> Command:
     """`--precision NAME`."""
+    from m2a.runtime.bundle import PRECISIONS
+
     return click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
@@ -65,6 +72,8 @@ def json_option(command: Command) -> Command:
 
 def chosen_bundle(given: Path | None) -> Bundle:
     """Opens the bundle of a command and says on standard error which it is."""
+    from m2a.runtime.bundle import find_bundle
+
     bundle = find_bundle(given, working_directory=True)
     if given is None:
         click.echo(f"bundle: {bundle.path} ({bundle.origin})", err=True)

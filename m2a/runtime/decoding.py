@@ -25,7 +25,7 @@ from m2a.runtime.vips import ICC_FIELD, load_vips, one_line
 if TYPE_CHECKING:
     import pyvips
 
-__all__ = ["MAX_PIXELS", "decode_photo"]
+__all__ = ["FORMATS", "MAX_PIXELS", "decode_photo", "readable_formats"]
 
 MAX_PIXELS = 2**28
 """Pixels (H·W) accepted unless told otherwise: 16384 squared."""
@@ -88,6 +88,19 @@ _LOADERS = {
     "WebP": "webpload_buffer",
     "AVIF/HEIF": "heifload_buffer",
 }
+
+FORMATS = tuple(_LOADERS)
+"""The formats that are read where the installed libvips has all of their codecs."""
+
+
+def readable_formats() -> tuple[str, ...]:
+    """Returns those of `FORMATS` that the installed libvips has a loader for.
+
+    Raises:
+        ImageError: libvips cannot be loaded.
+    """
+    vips = load_vips()
+    return tuple(n for n, loader in _LOADERS.items() if vips.type_find("VipsOperation", loader))
 
 
 def _recognise(data: bytes) -> str | None:

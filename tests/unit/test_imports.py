@@ -13,16 +13,18 @@ import m2a
 
 PACKAGE = Path(m2a.__file__).parent
 
-EVERYONE = {"errors", "_version", "files"}
+EVERYONE = {"errors", "_version", "files", "cache"}
 
 LAYERS = {
     "errors": set(),
     "_version": set(),
     "files": set(),
+    "cache": set(),
     "runtime": set(),
     "graphs": set(),
     "models": set(),
     "evaluation": {"runtime"},
+    "diagnosis": {"runtime"},
     "calibration": {"graphs", "runtime", "evaluation"},
     "engines": {"graphs", "runtime"},
     "export": {"models", "graphs", "runtime"},
@@ -84,7 +86,7 @@ def test_only_models_training_and_export_import_torch(path):
 @pytest.mark.parametrize("path", FILES, ids=identify)
 def test_running_a_bundle_needs_no_more_than_its_extra_installs(path):
     """A Jetson runs a bundle with NumPy, pyvips and ONNX Runtime."""
-    if layer_of(path) not in {"runtime", "evaluation", *EVERYONE}:
+    if layer_of(path) not in {"runtime", "evaluation", "diagnosis", *EVERYONE}:
         return
     extra = {"skimage"} if path.name == "metrics.py" else set()  # of `m2a[eval]`, for SSIM alone
     roots = {name.split(".")[0] for name in imported(path)}

@@ -207,7 +207,7 @@ def test_the_command_line_says_which_bundle_it_took(invoke, photo, tiny_bundle, 
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "export", "verify", "inspect", "eval", "synth", "train"]
+    "command", ["run", "export", "verify", "inspect", "doctor", "eval", "synth", "train"]
 )
 def test_every_command_has_help_with_an_example(invoke, command):
     result = invoke(command, "--help")

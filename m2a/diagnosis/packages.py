@@ -1,0 +1,84 @@
+"""Installed packages, by their metadata: nothing is imported to look at one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+
+from m2a.diagnosis.finding import Finding, broken, good, missing
+from m2a.diagnosis.separate_process import Reply, ask
+
+VersionOf = Callable[[str], "str | None"]
+"""The name of a distribution → its version, or None where it is not installed."""
+
+EXTRAS: Mapping[str, Sequence[str]] = {
+    "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
+    "eval": ("scikit-image",),
+    "train": (
+        "torch",
+        "safetensors",
+        "opencv-python-headless",
+        "pillow",
+        "pytorch_optimizer",
+        "rich",
+        "tensorboard",
+    ),
+}
+"""Extra of m2a → the distributions that it installs on every Python."""
+
+_STANDS_IN = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python")}
+"""Distribution → others that bring the same module."""
+
+
+def version_of(distribution: str) -> str | None:
+    """Returns an installed distribution's version, or None where it is not installed."""
+    try:
+        metadata = importlib.metadata.distribution(distribution).metadata
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    # A folder that an interrupted installation left has a name and nothing else.
+    return metadata["Version"] if metadata and "Version" in metadata else "unknown"
+
+
+def extra_finding(extra: str, *, find: VersionOf = version_of) -> Finding:
+    """Tells which packages of an extra are installed; none of them is needed to run a bundle."""
+    topic = f"extra {extra}"
+    here, absent = [], []
+    for name in EXTRAS[extra]:
+        found = next(filter(None, map(find, (name, *_STANDS_IN.get(name, ())))), None)
+        if found:
+            here.append(f"{name} {found}")
+        else:
+            absent.append(name)
+    if not absent:
+        return good(topic, ", ".join(here))
+    return missing(
+        topic,
+        f"optional; not installed: {', '.join(absent)}",
+        f"pip install 'm2a[{extra}]'",
+    )
+
+
+def numpy_finding() -> Finding:
+    """Tells whether NumPy, without which nothing runs, can be imported."""
+    reply = import_separately("numpy")
+    if reply.answer is not None:
+        return good("NumPy", str(reply.answer["version"]))
+    return broken("NumPy", reply.failure, "pip install --force-reinstall numpy")
+
+
+def import_separately(module: str, *, seconds: float = 30) -> Reply:
+    """Imports a module in a process of its own; the answer holds its `version`."""
+    return ask(__name__, "import_module", module, seconds=seconds)
+
+
+def import_module(module: str) -> dict[str, str]:
+    """Imports a module, which may take this process down, and returns its version."""
+    imported = importlib.import_module(module)
+    return {"version": str(getattr(imported, "__version__", "unknown"))}
+
+
+def is_importable(module: str) -> bool:
+    """Whether there is a module of that name, whatever becomes of importing it."""
+    return importlib.util.find_spec(module) is not None
