@@ -16,6 +16,7 @@ from m2a.errors import M2AError
 _COMMANDS = {
     "run": "Deblur a photo.",
     "export": "Turn a checkpoint into a bundle of ONNX graphs.",
+    "build-engine": "Build TensorRT engines from a bundle.",
     "verify": "Prove that a bundle still computes what the trained network did.",
     "inspect": "Tell what is in a bundle.",
     "doctor": "Tell what of this machine m2a can use, and how to mend the rest.",
@@ -37,7 +38,7 @@ class LazyCommands(click.Group):
         """Returns a command, or None where there is none of that name."""
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"m2a.commands.{cmd_name}_command")
+        module = importlib.import_module(f"m2a.commands.{cmd_name.replace('-', '_')}_command")
         command: click.Command = module.command
         return command
 

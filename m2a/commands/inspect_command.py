@@ -1,28 +1,46 @@
-"""`m2a inspect`: what is in a bundle."""
+"""`m2a inspect`: what is in a bundle, and whether an engine will run here."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT, chosen_bundle, json_option, print_json
-from m2a.runtime.bundle import GRAPHS, Bundle
+from m2a.errors import EngineError
+from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle, open_bundle
+
+if TYPE_CHECKING:
+    from m2a.engines import Sidecar
+
+ENGINE_SUFFIX = ".engine"
+SIDECAR = "engine.json"
 
 
 @click.command("inspect")
-@click.argument("bundle", type=EXISTING_OR_NOT, required=False)
+@click.argument("path", type=EXISTING_OR_NOT, required=False)
 @json_option
-def command(bundle: Path | None, as_json: bool) -> None:
-    """Tell in plain words what BUNDLE holds, and check its files against the manifest.
+@click.pass_context
+def command(ctx: click.Context, path: Path | None, as_json: bool) -> None:
+    """Tell in plain words what the bundle or the engine at PATH is.
+
+    A bundle's files are checked against its manifest. An engine is not loaded: what lies beside it
+    in engine.json tells what it is, whether it will run here (exit code 1 if not), and the command
+    that builds it again.
 
     \b
     Example:
       m2a inspect m2a-bundle
+      m2a inspect m2a-bundle/engines/*/mask.engine
     """
-    found = chosen_bundle(bundle)
+    if path is not None and (path.suffix == ENGINE_SUFFIX or (path / SIDECAR).is_file()):
+        if not _inspect_engine(path, as_json=as_json):
+            ctx.exit(1)
+        return
+    found = chosen_bundle(path)
     sizes = {
         f"{precision}/{name}": len(found.graph(name, precision=precision))
         for precision in found.precisions
@@ -33,6 +51,62 @@ def command(bundle: Path | None, as_json: bool) -> None:
         print_json({"bundle": str(found.path), **found.manifest})
         return
     _print(found, sizes)
+
+
+def _inspect_engine(path: Path, *, as_json: bool) -> bool:
+    """Describes engines; returns whether nothing is known against running them here."""
+    from m2a.engines import describe_precision, read_sidecar, reasons_against
+    from m2a.engines.machine import this_machine
+
+    sidecar = read_sidecar(path)
+    folder = path if path.is_dir() else path.parent
+    reasons = reasons_against(sidecar, this_machine(), _bundle_of(folder))
+    reasons += [fault for name in GRAPHS if (fault := _fault_of(folder, sidecar, name))]
+    if as_json:
+        print_json(
+            {
+                "engine": str(path),
+                **json.loads(sidecar.serialise()),
+                "runs_here": not reasons,
+                "reasons_against": reasons,
+                "rebuild_command": sidecar.rebuild_command,
+            }
+        )
+        return not reasons
+    maker = "TensorRT for RTX" if sidecar.flavour == "rtx" else "TensorRT"
+    click.echo(f"{folder}: engines by {maker} {sidecar.version}")
+    built = f"built on {sidecar.gpu}" if sidecar.gpu else "built ahead of time"
+    click.echo(f"  for compute capability {sidecar.compute_capability}, {built}")
+    click.echo(f"  for {sidecar.os} on {sidecar.arch}")
+    click.echo(f"  {describe_precision(sidecar)}")
+    for graph in sidecar.graphs.values():
+        buckets = ", ".join(graph.profiles)
+        click.echo(f"  {graph.path:16} {graph.bytes / 1e6:6.1f} MB, profiles {buckets}")
+    if reasons:
+        click.echo("It will not run here:")
+        for reason in reasons:
+            click.echo(f"  {reason}")
+        click.echo(f"Build it again where it is to run: {sidecar.rebuild_command}")
+    else:
+        click.echo("Nothing is known against running it here.")
+    return not reasons
+
+
+def _fault_of(folder: Path, sidecar: Sidecar, graph: str) -> str:
+    """What is wrong with an engine's file; empty where it is the one that was built."""
+    from m2a.engines import read_engine
+
+    try:
+        read_engine(folder, sidecar, graph)
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def _bundle_of(folder: Path) -> Bundle | None:
+    """The bundle in whose folder `engines` the engines lie, if they do."""
+    home = folder.resolve().parent.parent
+    return open_bundle(home) if (home / MANIFEST).is_file() else None
 
 
 def _print(bundle: Bundle, sizes: Mapping[str, int]) -> None:

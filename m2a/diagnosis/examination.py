@@ -19,7 +19,6 @@ from m2a.diagnosis.machine import (
 from m2a.diagnosis.nvidia import (
     OLDEST_TENSORRT,
     OLDEST_TENSORRT_RTX,
-    ask_driver,
     driver_finding,
     gpu_finding,
     pycuda_finding,
@@ -41,6 +40,7 @@ from m2a.diagnosis.packages import (
 from m2a.diagnosis.pictures import libvips_finding
 from m2a.diagnosis.provider_trial import SECONDS, try_backend
 from m2a.diagnosis.storage import folder_finding
+from m2a.machine.cuda_driver import ask_driver
 
 __all__ = ["examine"]
 

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
-from m2a.diagnosis.separate_process import Reply, ask
+from m2a.machine.separate_process import Reply, ask
 
 VersionOf = Callable[[str], "str | None"]
 """The name of a distribution → its version, or None where it is not installed."""

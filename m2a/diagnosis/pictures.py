@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
-from m2a.diagnosis.separate_process import ask
+from m2a.machine.separate_process import ask
 
 OLDEST_LIBVIPS = (8, 15)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from m2a.diagnosis.separate_process import ask
 from m2a.errors import M2AError
+from m2a.machine.separate_process import ask
 
 GRAPH = (
     b'\x08\n:Y\n\x11\n\x01a\n\x01b\x12\x01c"\x06MatMul\x12\x05trial'

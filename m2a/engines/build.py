@@ -15,12 +15,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from m2a._version import __version__
+from m2a.cache import cache_folder
 from m2a.engines.profiles import Profile, default_profiles
 from m2a.engines.sidecar import SIDECAR, SUFFIX, BuiltGraph, Machine, Sidecar
 from m2a.engines.tensorrt import LayerTypes, Plan, TensorRT, build_plan
 from m2a.errors import EngineError
 from m2a.files import atomic_write, write_folder
-from m2a.runtime.bundle import GRAPHS
+from m2a.runtime.bundle import GRAPHS, PACKAGED, Bundle
 
 PRODUCTS = ("CONVOLUTION", "MATRIX_MULTIPLY")
 """The layers that cost: their types are the precision of an engine."""
@@ -118,6 +119,13 @@ def build_engines(
     except OSError as error:
         raise EngineError(f"cannot write the engines to {target}: {error.strerror}") from error
     return target
+
+
+def engines_folder(bundle: Bundle) -> Path:
+    """Where a bundle's engines lie: in it, or in the user's cache for the one in the package."""
+    if bundle.path.resolve() == PACKAGED.resolve():
+        return cache_folder() / "engines"
+    return bundle.path / "engines"
 
 
 def precision_as_built(layer_types: LayerTypes) -> str:

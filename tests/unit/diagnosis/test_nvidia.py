@@ -8,16 +8,13 @@ import pytest
 
 from m2a.diagnosis.finding import Status
 from m2a.diagnosis.nvidia import (
-    CudaDriver,
-    Gpu,
-    ask_driver,
     driver_finding,
     gpu_finding,
     pycuda_finding,
-    read_driver,
     tensorrt_finding,
 )
-from m2a.diagnosis.separate_process import Reply
+from m2a.machine.cuda_driver import CudaDriver, Gpu, ask_driver, read_driver
+from m2a.machine.separate_process import Reply
 
 
 class PlayedLibrary:

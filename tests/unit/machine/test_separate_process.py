@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from m2a.diagnosis.separate_process import ask
+from m2a.machine.separate_process import ask
 
 
 @pytest.fixture

@@ -1,0 +1,174 @@
+"""`m2a build-engine`: TensorRT engines from a bundle's graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from m2a.commands.options import (
+    bundle_option,
+    chosen_bundle,
+    json_option,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from m2a.commands.progress import Bar
+    from m2a.engines import Machine, Sidecar
+    from m2a.runtime.bundle import Bundle
+
+_MIB = 1 << 20
+
+
+@click.command("build-engine")
+@click.option("--fp32", "precision", flag_value="fp32", default=True, help="FP32, without TF32.")
+@click.option(
+    "--fp16",
+    "precision",
+    flag_value="fp16",
+    help="FP16; its graphs are made where the bundle does not hold them.",
+)
+@bundle_option
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="smXX",
+    help="A compute capability to build for ahead of time, without such a GPU (TensorRT for RTX); "
+    "may be given several times. [default: the GPU at hand]",
+)
+@click.option(
+    "--flavour",
+    type=click.Choice(["trt", "rtx"]),
+    help="TensorRT or TensorRT for RTX. [default: the first that is installed]",
+)
+@click.option(
+    "--workspace",
+    type=click.IntRange(min=1),
+    metavar="MiB",
+    help="Scratch memory that a layer may take. [default: left to TensorRT]",
+)
+@json_option
+def command(
+    precision: str,
+    bundle: Path | None,
+    targets: tuple[str, ...],
+    flavour: str | None,
+    workspace: int | None,
+    as_json: bool,
+) -> None:
+    """Build TensorRT engines from a bundle, with an engine.json that tells what they are.
+
+    They lie in the bundle's folder `engines`; those of the packaged model in the user's cache.
+
+    \b
+    Example:
+      m2a build-engine --fp16
+      m2a build-engine --fp16 --target sm86 --target sm89
+    """
+    from m2a.cache import cache_folder
+    from m2a.engines import Order, build_engines, engines_folder, find_tensorrt, read_sidecar
+    from m2a.engines.machine import this_machine
+
+    tensorrt = find_tensorrt(flavour)
+    machine = this_machine()
+    found = chosen_bundle(bundle)
+    graphs = _graphs(found, precision)
+    for target in targets or (None,):
+        order = Order(
+            precision=precision,
+            graphs=graphs,
+            target=target,
+            workspace=None if workspace is None else workspace * _MIB,
+            rebuild=_rebuild(precision, bundle, target, tensorrt.flavour, workspace),
+        )
+        with Phases() as phases:
+            folder = build_engines(
+                order,
+                tensorrt,
+                machine,
+                engines_folder(found),
+                timing_cache=cache_folder() / f"timing-{tensorrt.flavour}{tensorrt.version}.cache",
+                report=phases.report,
+            )
+        _tell(folder, read_sidecar(folder), machine, as_json=as_json)
+
+
+def _graphs(bundle: Bundle, precision: str) -> Mapping[str, bytes]:
+    """The bundle's graphs of a precision; FP16 ones are made, and kept, if they are missing."""
+    from m2a.runtime.bundle import GRAPHS, PACKAGED
+
+    if precision == "fp16" and precision not in bundle.precisions:
+        from m2a.calibration import add_variant, make_float16
+
+        variant = make_float16(bundle, progress=lambda step: click.echo(f"{step} …", err=True))
+        if bundle.path.resolve() != PACKAGED.resolve():
+            add_variant(bundle, variant)
+        return variant.graphs
+    return {name: bundle.graph(name, precision=precision) for name in GRAPHS}
+
+
+def _rebuild(
+    precision: str, bundle: Path | None, target: str | None, flavour: str, workspace: int | None
+) -> tuple[str, ...]:
+    """The command that builds the same engines again."""
+    words = ["m2a", "build-engine", f"--{precision}"]
+    if bundle is not None:
+        words += ["--bundle", str(bundle)]
+    if target is not None:
+        words += ["--target", target]
+    words += ["--flavour", flavour]
+    if workspace is not None:
+        words += ["--workspace", str(workspace)]
+    return tuple(words)
+
+
+def _tell(folder: Path, sidecar: Sidecar, machine: Machine, *, as_json: bool) -> None:
+    from m2a.engines import describe_precision, reasons_against
+
+    reasons = reasons_against(sidecar, machine)
+    if as_json:
+        print_json(
+            {
+                "folder": str(folder),
+                "precision": sidecar.precision,
+                "compute_capability": sidecar.compute_capability,
+                "tensorrt": {"flavour": sidecar.flavour, "version": sidecar.version},
+                "bytes": {name: graph.bytes for name, graph in sidecar.graphs.items()},
+                "seconds": {name: graph.seconds for name, graph in sidecar.graphs.items()},
+                "runs_here": not reasons,
+                "reasons_against": reasons,
+            }
+        )
+        return
+    click.echo(f"{folder}")
+    click.echo(f"  {describe_precision(sidecar)}")
+    for graph in sidecar.graphs.values():
+        click.echo(f"  {graph.path:16} {graph.bytes / 1e6:6.1f} MB, built in {graph.seconds:.1f} s")
+    for reason in reasons:
+        click.echo(f"  will not run here: {reason}")
+    click.echo(f"Next: m2a inspect {folder / next(iter(sidecar.graphs.values())).path}")
+
+
+class Phases(ExitStack):
+    """A bar for each phase of each build, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._phase: tuple[str, str] | None = None
+        self._bar: Bar | None = None
+
+    def report(self, graph: str, phase: str, done: int, steps: int) -> None:
+        """Shows the steps done of a phase."""
+        from m2a.commands.progress import progress_bar
+
+        if (graph, phase) != self._phase:
+            self.close()
+            self._phase = (graph, phase)
+            self._bar = self.enter_context(progress_bar(steps, f"{graph}: {phase}"))
+        if self._bar is not None:
+            self._bar.at(done)
