@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from m2a.commands.progress import progress_bar
 
 
@@ -24,3 +26,25 @@ def test_on_a_terminal_the_bar_shows_what_is_done(capsys, monkeypatch):
     assert out == ""
     assert "10/10" in err
     assert "loss 0.5" in err
+
+
+def test_quiet_leaves_out_the_lines_that_stand_for_the_bar(capsys):
+    with progress_bar(10, "Deblurring", quiet=True) as bar:
+        bar.at(5)
+        bar.line("one failed")
+        bar.at(10)
+    assert capsys.readouterr() == ("", "one failed\n")
+
+
+def test_a_line_is_written_as_it_is(capsys):
+    text = "[red]:smile:[/red] " + "x" * 200
+    with progress_bar(1, "Deblurring", quiet=True) as bar:
+        bar.line(text)
+    assert capsys.readouterr().err == text + "\n"
+
+
+def test_standard_output_that_is_no_terminal_stays_apart_from_the_bar(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress_bar(1, "Deblurring"):
+        click.echo('{"status": "done"}')
+    assert capsys.readouterr().out == '{"status": "done"}\n'
