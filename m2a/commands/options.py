@@ -31,8 +31,7 @@ def bundle_option(command: Command) -> Command:
 def backend_options(command: Command) -> Command:
     """`--backend NAME` and `--allow-fallback`."""
     fallback = click.option(
-        "--allow-fallback",
-        is_flag=True,
+        "--allow-fallback/--no-allow-fallback",
         help=f"Use {DEFAULT_BACKEND} where the backend cannot be used, instead of failing.",
     )
     backend = click.option(
@@ -48,7 +47,7 @@ def backend_options(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """`--json`."""
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
+        "--json/--no-json", "as_json", help="Print one JSON object a result on standard output."
     )(command)
 
 
