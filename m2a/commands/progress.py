@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,10 +42,13 @@ def _draws(console: Console) -> bool:
 
 
 @contextmanager
-def progress_bar(total: int, label: str, *, quiet: bool = False) -> Iterator[Bar]:
+def progress_bar(
+    total: int, label: str, *, quiet: bool = False, hidden: bool = False
+) -> Iterator[Bar]:
     """Yields the bar of `total` steps; it ends with the block.
 
-    Where there is no terminal, `quiet` leaves out the plain lines that stand for the bar.
+    Where there is no terminal, `quiet` leaves out the plain lines that stand for the bar; `hidden`
+    leaves out the bar on a terminal.
     """
     console = Console(stderr=True)
     columns = (
@@ -58,8 +60,8 @@ def progress_bar(total: int, label: str, *, quiet: bool = False) -> Iterator[Bar
     with Progress(
         *columns,
         console=console,
-        disable=not _draws(console),
-        # rich would print to standard error what the program prints for a file or a pipe.
-        redirect_stdout=sys.stdout.isatty(),
+        disable=hidden or not _draws(console),
+        # rich would send to standard error what the program writes for a file or a pipe.
+        redirect_stdout=False,
     ) as progress:
         yield Bar(console, progress, total, label, quiet=quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections import Counter
@@ -226,6 +227,9 @@ def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_jso
     # Not above: one photo shall not wait for the import of rich.
     from m2a.commands.progress import progress_bar
 
+    open_once = functools.cache(open_deblurrer)
+    if not (settings.skip_existing and plan.complete):
+        open_once()  # says which bundle it takes, where no bar is in the way yet
     total = len(plan.jobs) + len(plan.unreadable)
     counts: Counter[str] = Counter()
     began = time.perf_counter()
@@ -235,8 +239,10 @@ def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_jso
         return summary_of(counts, left=total - counts.total(), seconds=seconds)
 
     try:
-        with progress_bar(total, "Deblurring", quiet=True) as bar:
-            for outcome in _outcomes(plan, settings, open_deblurrer):
+        # On one terminal the objects and the bar would write over each other.
+        hidden = as_json and sys.stdout.isatty()
+        with progress_bar(total, "Deblurring", quiet=True, hidden=hidden) as bar:
+            for outcome in _outcomes(plan, settings, open_once):
                 counts[outcome.status] += 1
                 if as_json:
                     print_json({"status": outcome.status, **fields_of(outcome)})

@@ -83,8 +83,15 @@ class Plan:
     @property
     def existing(self) -> list[Path]:
         """The files to write that are there already."""
-        files = (path for job in self.jobs for path in job.files.values())
-        return [path for path in files if exists(path)]
+        return [path for path in self._files() if exists(path)]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all files to write are there already."""
+        return all(exists(path) for path in self._files())
+
+    def _files(self) -> Iterator[Path]:
+        return (path for job in self.jobs for path in job.files.values())
 
 
 def takes_one_file(inputs: Sequence[str], output: str) -> bool:

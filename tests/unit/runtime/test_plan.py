@@ -256,6 +256,15 @@ def test_what_exists_is_left_out(here):
     assert job.without_existing().files == {"--motion-out": Path("motion/a.png")}
 
 
+def test_a_plan_is_complete_when_all_its_files_exist(here):
+    touch("a.png", "b.png", "out/a.png", "out/b.png", "masks/a.png")
+    plan = plan_jobs(["a.png", "b.png"], "out", pictures={"mask": Path("masks")})
+    assert plan.existing == [Path("out/a.png"), Path("masks/a.png"), Path("out/b.png")]
+    assert not plan.complete
+    touch("masks/b.png")
+    assert plan.complete
+
+
 def test_a_name_too_long_for_the_system_does_not_exist(here):
     job = Job(source=Path("a.png"), output=Path("x" * 300 + ".png"))
     assert job.without_existing() == job
