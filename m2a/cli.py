@@ -11,10 +11,10 @@ import importlib
 import click
 
 from m2a._version import __version__
-from m2a.errors import M2AError
+from m2a.errors import M2AError, on_one_line
 
 _COMMANDS = {
-    "run": "Deblur a photo.",
+    "run": "Deblur photos.",
     "export": "Turn a checkpoint into a bundle of ONNX graphs.",
     "build-engine": "Build TensorRT engines from a bundle.",
     "verify": "Prove that a bundle still computes what the trained network did.",
@@ -52,13 +52,13 @@ class LazyCommands(click.Group):
         try:
             return super().invoke(ctx)
         except M2AError as error:
-            click.echo(f"m2a: {error}", err=True)
+            click.echo(f"m2a: {on_one_line(error)}", err=True)
             ctx.exit(error.exit_code)
         except BrokenPipeError:
             raise  # click ends quietly
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            click.echo(f"m2a: {place}{error.strerror or error}", err=True)
+            click.echo(on_one_line(f"m2a: {place}{error.strerror or error}"), err=True)
             ctx.exit(1)
         except MemoryError:
             click.echo("m2a: out of memory; take a smaller picture or a smaller mask", err=True)

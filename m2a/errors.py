@@ -18,6 +18,21 @@ class M2AError(Exception):
     exit_code = 1
 
 
+def on_one_line(message: object) -> str:
+    """A message as it may be printed: a file's name can hold line breaks and control characters.
+
+    Args:
+        message: an error or its text.
+
+    Returns:
+        The text with everything that is neither printable nor a space as Python escapes it.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in str(message)
+    )
+
+
 class UsageError(M2AError):
     """The caller asked for something that cannot be meant: an unknown name, a bad combination."""
 

@@ -36,8 +36,7 @@ def backend_options(command: Command) -> Command:
     from m2a.runtime.backends import BACKENDS, DEFAULT_BACKEND
 
     fallback = click.option(
-        "--allow-fallback",
-        is_flag=True,
+        "--allow-fallback/--no-allow-fallback",
         help=f"Use {DEFAULT_BACKEND} where the backend cannot be used, instead of failing.",
     )
     backend = click.option(
@@ -66,7 +65,7 @@ def precision_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """`--json`."""
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
+        "--json/--no-json", "as_json", help="Print one JSON object a result on standard output."
     )(command)
 
 

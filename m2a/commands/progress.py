@@ -12,25 +12,29 @@ from rich.progress import (
     Progress,
     TextColumn,
 )
+from rich.text import Text
 
 
 class Bar:
     """The progress of one piece of work; made by `progress_bar`."""
 
-    def __init__(self, console: Console, progress: Progress, total: int, label: str) -> None:
+    def __init__(
+        self, console: Console, progress: Progress, total: int, label: str, *, quiet: bool
+    ) -> None:
         self._console, self._progress = console, progress
-        self._label, self._total = label, total
+        self._label, self._total, self._quiet = label, total, quiet
         self._task = progress.add_task(label, total=total, figures="")
 
     def at(self, done: int, figures: str = "") -> None:
         """Shows how much is done, and a few figures beside it."""
         self._progress.update(self._task, completed=done, figures=figures)
-        if not _draws(self._console):
+        if not _draws(self._console) and not self._quiet:
             self.line(f"{self._label} {done}/{self._total}  {figures}".rstrip())
 
     def line(self, text: str) -> None:
         """Writes a line that stays."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        # A `Text`, for rich would take :name: in a string for an emoji.
+        self._console.print(Text(text), highlight=False, soft_wrap=True)
 
 
 def _draws(console: Console) -> bool:
@@ -38,8 +42,14 @@ def _draws(console: Console) -> bool:
 
 
 @contextmanager
-def progress_bar(total: int, label: str) -> Iterator[Bar]:
-    """Yields the bar of `total` steps; it ends with the block."""
+def progress_bar(
+    total: int, label: str, *, quiet: bool = False, hidden: bool = False
+) -> Iterator[Bar]:
+    """Yields the bar of `total` steps; it ends with the block.
+
+    Where there is no terminal, `quiet` leaves out the plain lines that stand for the bar; `hidden`
+    leaves out the bar on a terminal.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -47,5 +57,11 @@ def progress_bar(total: int, label: str) -> Iterator[Bar]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),
     )
-    with Progress(*columns, console=console, disable=not _draws(console)) as progress:
-        yield Bar(console, progress, total, label)
+    with Progress(
+        *columns,
+        console=console,
+        disable=hidden or not _draws(console),
+        # rich would send to standard error what the program writes for a file or a pipe.
+        redirect_stdout=False,
+    ) as progress:
+        yield Bar(console, progress, total, label, quiet=quiet)

@@ -1,14 +1,17 @@
-"""`m2a run`: deblur a photo."""
+"""`m2a run`: deblur photos."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
+from m2a.commands.config_file import config_option
 from m2a.commands.options import (
     EXISTING_OR_NOT,
     backend_options,
@@ -17,24 +20,42 @@ from m2a.commands.options import (
     json_option,
     print_json,
 )
-from m2a.errors import M2AError, UsageError
-from m2a.runtime.deblurrer import Result, open_bundle_on
-from m2a.runtime.images import (
-    Photo,
-    check_output,
-    read_mask,
-    read_photo,
-    write_mask,
-    write_photo,
+from m2a.commands.run_report import echo_outcome, fields_of, summary_of
+from m2a.errors import UsageError, on_one_line
+from m2a.runtime.batch import (
+    FAILED,
+    SKIPPED,
+    Outcome,
+    Settings,
+    check_files,
+    check_plan,
+    deblur_files,
+    deblurred,
+    given_mask,
+    outcome_of,
+    write_files,
 )
+from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.decoding import decode_photo
+from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of
+from m2a.runtime.images import read_photo
+from m2a.runtime.photo import Photo
+from m2a.runtime.plan import STREAM, Job, Plan, plan_jobs, takes_one_file
 
-FULL = "full"
-"""The word for a mask of all pixels."""
+Open = Callable[[], Deblurrer]
 
 
 @click.command("run")
-@click.argument("image", type=EXISTING_OR_NOT)
-@click.option("-o", "--output", type=EXISTING_OR_NOT, required=True, help="The file to write.")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE|FOLDER|-",
+    help="The file to write, whose suffix names the format; the folder to write into, where there "
+    "are several inputs; or - for standard output.",
+)
+@config_option
 @bundle_option
 @backend_options
 @click.option(
@@ -52,11 +73,34 @@ FULL = "full"
     "the mask, or all pixels.",
 )
 @click.option("--mask-out", type=EXISTING_OR_NOT, help="Write the restored pixels as a PNG.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option(
+    "--compare-out", type=EXISTING_OR_NOT, help="Write before and after, side by side, as a PNG."
+)
+@click.option(
+    "--motion-out",
+    type=EXISTING_OR_NOT,
+    help="Write the photo with the predicted trajectories drawn over it, as a PNG.",
+)
+@click.option(
+    "--suffix",
+    metavar="SUFFIX",
+    help="Format of the outputs in a folder or on standard output, as in .png. "
+    "[default: the input's, or .png where that is read only]",
+)
+@click.option("--recursive/--no-recursive", help="Look into the folders of a folder too.")
+@click.option(
+    "--skip-existing/--no-skip-existing",
+    help="Keep files that exist and write only what is missing.",
+)
+@click.option("--overwrite/--no-overwrite", help="Replace files that exist.")
+@click.option(
+    "--strip-metadata/--keep-metadata",
+    help="Leave EXIF, XMP and IPTC out. The colour profile stays.",
+)
 @json_option
 def command(
-    image: Path,
-    output: Path,
+    images: tuple[str, ...],
+    output: str,
     bundle: Path | None,
     backend: str,
     allow_fallback: bool,
@@ -64,74 +108,157 @@ def command(
     dilate: int | None,
     mask_in: str | None,
     mask_out: Path | None,
+    compare_out: Path | None,
+    motion_out: Path | None,
+    suffix: str | None,
+    recursive: bool,
+    skip_existing: bool,
     overwrite: bool,
+    strip_metadata: bool,
     as_json: bool,
 ) -> None:
     """Deblur IMAGE: find the motion-blurred pixels and restore only those.
 
     All other pixels stay exactly as they are.
 
+    IMAGE is a file, several, a folder, a pattern in quotes, or - for standard input. With several,
+    a folder or a pattern, the output and the pictures beside it are folders, one picture that fails
+    does not stop the others, and the exit code is 1 if any failed.
+
     \b
     Example:
       m2a run street.jpg -o street-sharp.png --mask-out mask.png
+      m2a run photos -o sharp --recursive --skip-existing
+      m2a run - -o - --suffix .png < street.jpg > street-sharp.png
     """
-    check_output(output, overwrite=overwrite)
-    if mask_out is not None:
-        check_output(mask_out, overwrite=overwrite)
-        if mask_out.suffix.lower() != ".png":
-            raise UsageError(f"{mask_out}: found the suffix {mask_out.suffix!r}, expected .png")
-        if mask_out.resolve() == output.resolve():
-            raise UsageError(f"-o and --mask-out name the same file, {output}")
-    photo = read_photo(image)
-    check_output(output, overwrite=overwrite, photo=photo)
-    mask = _given_mask(mask_in, photo)
-    deblurrer = open_bundle_on(
-        chosen_bundle(bundle),
-        backend=backend,
-        threshold=threshold,
-        dilate=dilate,
-        allow_fallback=allow_fallback,
+    settings = Settings(
+        mask=mask_in,
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+        strip_metadata=strip_metadata,
     )
-    result = deblurrer(photo.pixels, mask=mask)
-    existed = output.exists()
-    write_photo(output, replace(photo, pixels=result.image), overwrite=overwrite)
-    if mask_out is not None:
-        try:
-            write_mask(mask_out, result.mask, overwrite=overwrite)
-        except M2AError:
-            if not existed:
-                output.unlink(missing_ok=True)
-            raise
-    _report(image, output, result, as_json=as_json)
+    wanted = {"mask": mask_out, "compare": compare_out, "motion": motion_out}
+    pictures = {name: path for name, path in wanted.items() if path is not None}
 
-
-def _given_mask(mask_in: str | None, photo: Photo) -> NDArray[np.bool_] | None:
-    shape = (photo.pixels.shape[0], photo.pixels.shape[1])
-    if mask_in is None:
-        return None
-    if mask_in == FULL:
-        return np.ones(shape, bool)
-    return read_mask(Path(mask_in), shape=shape)
-
-
-def _report(image: Path, output: Path, result: Result, *, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "input": str(image),
-                "output": str(output),
-                "coverage": result.coverage,
-                "backend": result.backend,
-                "seconds": dict(result.seconds),
-            }
+    def open_deblurrer() -> Deblurrer:
+        return open_bundle_on(
+            chosen_bundle(bundle),
+            backend=backend,
+            threshold=threshold,
+            dilate=dilate,
+            allow_fallback=allow_fallback,
         )
+
+    if takes_one_file(images, output):
+        if output == STREAM and as_json:
+            raise UsageError("--json and -o - both write to standard output; give -o a file")
+        outcome = _run_one(images[0], output, pictures, suffix, settings, open_deblurrer)
+        if as_json:
+            print_json(fields_of(outcome))
+        else:
+            echo_outcome(outcome)
         return
-    if not result.mask.any():
-        click.echo(f"{output}: no motion blur found, the picture is unchanged", err=True)
+    plan = plan_jobs(images, output, pictures=pictures, recursive=recursive, suffix=suffix)
+    check_plan(plan, settings)
+    click.get_current_context().exit(_run_several(plan, settings, open_deblurrer, as_json=as_json))
+
+
+def _run_one(
+    image: str,
+    output: str,
+    pictures: Mapping[str, Path],
+    suffix: str | None,
+    settings: Settings,
+    open_deblurrer: Open,
+) -> Outcome:
+    """One picture, each end of which may be a stream; what fails is raised."""
+    to_stream = output == STREAM
+    wanted = Job(source=Path(image), output=None if to_stream else Path(output), pictures=pictures)
+    job = wanted.without_existing() if settings.skip_existing else wanted
+    if not job.files and not to_stream:
+        return Outcome(source=job.source, output=wanted.output, status=SKIPPED)
+    _check_suffix(suffix, output)
+    _check_terminals(image, output)
+    check_files(job, settings)
+    photo = _read(image)
+    check_files(job, settings, photo=photo)
+    if to_stream:
+        suffix = suffix or suffix_of(photo.format)
+        check_encodable(suffix=suffix, photo=photo, origin="standard output")
+    mask = given_mask(settings.mask, photo)
+    result = open_deblurrer()(photo.pixels, mask=mask)
+    write_files(job, settings, photo, result)
+    if to_stream:
+        _write_stream(deblurred(settings, photo, result), str(suffix))
+    return outcome_of(wanted, result)
+
+
+def _check_suffix(suffix: str | None, output: str) -> None:
+    if suffix is None:
         return
-    total = sum(result.seconds.values())
-    click.echo(
-        f"{output}: {result.coverage:.1%} of the pixels restored in {total:.2f} s "
-        f"on {result.backend}",
-        err=True,
-    )
+    check_encodable(suffix=suffix, origin="--suffix")
+    if output != STREAM and Path(output).suffix.lower() != suffix.lower():
+        raise UsageError(
+            f"found --suffix {suffix} and -o {output}, which names the format; "
+            "--suffix is for folders and standard output"
+        )
+
+
+def _check_terminals(image: str, output: str) -> None:
+    if image == STREAM and sys.stdin.isatty():
+        raise UsageError("-: found a terminal as standard input, expected a picture from a pipe")
+    if output == STREAM and sys.stdout.isatty():
+        raise UsageError("-o -: found a terminal as standard output, expected a pipe or a file")
+
+
+def _read(image: str) -> Photo:
+    if image == STREAM:
+        return decode_photo(sys.stdin.buffer.read(), origin="standard input")
+    return read_photo(Path(image))
+
+
+def _write_stream(photo: Photo, suffix: str) -> None:
+    sys.stdout.buffer.write(encode_photo(photo, suffix=suffix, origin="standard output"))
+    sys.stdout.buffer.flush()
+
+
+def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_json: bool) -> int:
+    """All pictures of a plan; returns the exit code."""
+    # Not above: one photo shall not wait for the import of rich.
+    from m2a.commands.progress import progress_bar
+
+    open_once = functools.cache(open_deblurrer)
+    if not (settings.skip_existing and plan.complete):
+        open_once()  # says which bundle it takes, where no bar is in the way yet
+    total = len(plan.jobs) + len(plan.unreadable)
+    counts: Counter[str] = Counter()
+    began = time.perf_counter()
+
+    def summary() -> str:
+        seconds = time.perf_counter() - began
+        return summary_of(counts, left=total - counts.total(), seconds=seconds)
+
+    try:
+        # On one terminal the objects and the bar would write over each other.
+        hidden = as_json and sys.stdout.isatty()
+        with progress_bar(total, "Deblurring", quiet=True, hidden=hidden) as bar:
+            for outcome in _outcomes(plan, settings, open_once):
+                counts[outcome.status] += 1
+                if as_json:
+                    print_json({"status": outcome.status, **fields_of(outcome)})
+                if outcome.reason is not None:
+                    bar.line(f"m2a: {on_one_line(outcome.reason)}")
+                failed = counts[FAILED]
+                bar.at(counts.total(), f"{failed} failed" if failed else "")
+    except KeyboardInterrupt:
+        again = "" if settings.overwrite else "; --skip-existing does the rest another time"
+        click.echo(summary() + again, err=True)
+        raise
+    click.echo(summary(), err=True)
+    return 1 if counts[FAILED] else 0
+
+
+def _outcomes(plan: Plan, settings: Settings, open_deblurrer: Open) -> Iterator[Outcome]:
+    for folder, why in plan.unreadable.items():
+        yield Outcome(source=folder, output=None, status=FAILED, reason=f"{folder}: {why}")
+    yield from deblur_files(plan.jobs, settings, open_deblurrer)

@@ -25,10 +25,13 @@ from m2a.runtime.vips import ICC_FIELD, load_vips, one_line
 if TYPE_CHECKING:
     import pyvips
 
-__all__ = ["FORMATS", "MAX_PIXELS", "decode_photo", "readable_formats"]
+__all__ = ["FORMATS", "INPUT_SUFFIXES", "MAX_PIXELS", "decode_photo", "readable_formats"]
 
 MAX_PIXELS = 2**28
 """Pixels (H·W) accepted unless told otherwise: 16384 squared."""
+
+INPUT_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif")
+"""By which a picture is told in a folder, in lower case; a file that is named may have any."""
 
 
 def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> Photo:

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2a.errors import ImageError, UsageError
-from m2a.runtime.photo import Photo
+from m2a.runtime.photo import Photo, eight_bits
 from m2a.runtime.vips import ICC_FIELD, load_vips, one_line
 
 if TYPE_CHECKING:
     import pyvips
 
-__all__ = ["JPEG_QUALITY", "OUTPUT_SUFFIXES", "check_encodable", "encode_photo"]
+__all__ = ["JPEG_QUALITY", "OUTPUT_SUFFIXES", "check_encodable", "encode_photo", "suffix_of"]
 
 JPEG_QUALITY = 95
 """The default JPEG quality: the coding loss stays well below what deblurring changes."""
@@ -91,7 +91,7 @@ def encode_photo(photo: Photo, *, suffix: str, quality: int | None = None, origi
     output = _OUTPUTS[suffix.lower()]
     vips = load_vips()
     try:
-        image = _vips_image(vips, photo, eight_bits=not output.sixteen_bits)
+        image = _vips_image(vips, photo, sixteen_bits=output.sixteen_bits)
         return _encode(image, output, quality=quality, keep=_keep(vips, photo, output))
     except vips.Error as error:
         raise ImageError(
@@ -128,14 +128,19 @@ OUTPUT_SUFFIXES = tuple(_OUTPUTS)
 """The suffixes that `write_photo` takes, in lower case; case does not matter."""
 
 
-def _vips_image(vips: ModuleType, photo: Photo, *, eight_bits: bool) -> pyvips.Image:
+def suffix_of(source: str | None) -> str:
+    """The suffix for a photo's `format`: that of the same format, or .png where none is written."""
+    own = (suffix for suffix, output in _OUTPUTS.items() if output.name == source)
+    return next(own, ".png")
+
+
+def _vips_image(vips: ModuleType, photo: Photo, *, sixteen_bits: bool) -> pyvips.Image:
     """A libvips image that refers to the photo's samples and carries its metadata."""
     samples = photo.pixels
     if photo.alpha is not None:
         samples = np.concatenate([samples, photo.alpha[:, :, np.newaxis]], axis=2)
-    if eight_bits and photo.bits == 16:
-        # 65535 = 255 · 257: to the nearest, so that 0 and white stay what they are.
-        samples = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if not sixteen_bits:
+        samples = eight_bits(samples)
     samples = np.ascontiguousarray(samples)
     height, width, bands = samples.shape
     wide = samples.dtype == np.uint16

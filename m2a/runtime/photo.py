@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_RESOLUTION", "Photo"]
+__all__ = ["DEFAULT_RESOLUTION", "Photo", "eight_bits"]
 
 DEFAULT_RESOLUTION = 72 / 25.4
 """72 dpi, EXIF's default, in pixels per millimetre."""
@@ -61,3 +61,13 @@ class Photo:
     def bits(self) -> int:
         """Bits per sample: 8 or 16."""
         return 8 * self.pixels.dtype.itemsize
+
+
+def eight_bits(samples: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8]:
+    """Samples of any shape in 8 bits: 16-bit ones become v / 257, rounded, 8-bit ones stay.
+
+    65535 = 255 · 257, so that black and white stay what they are.
+    """
+    if samples.dtype == np.uint8:
+        return samples.view(np.uint8)
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -132,6 +132,11 @@ def test_importing_the_package_and_the_command_line_is_cheap():
     assert not loaded_by("import m2a, m2a.cli") & HEAVY
 
 
+def test_one_photo_does_not_wait_for_what_many_need():
+    """`rich` draws the progress of many; libvips and ONNX Runtime are loaded at the first use."""
+    assert loaded_by("import m2a.commands.run_command") & HEAVY == {"numpy"}
+
+
 def test_the_runtime_is_imported_without_torch():
     loaded = loaded_by("import m2a.runtime, m2a.runtime.verify, m2a.evaluation")
     assert not loaded & {"torch", "onnx", "onnxsim", "cv2", "safetensors", "skimage"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from m2a.commands.progress import progress_bar
 
 
@@ -17,10 +19,44 @@ def test_without_a_terminal_every_report_is_a_line(capsys):
 
 def test_on_a_terminal_the_bar_shows_what_is_done(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     with progress_bar(10, "Training") as bar:
         bar.at(10, "loss 0.5")
     out, err = capsys.readouterr()
     assert out == ""
+    assert "━" in err
     assert "10/10" in err
     assert "loss 0.5" in err
+
+
+def test_a_hidden_bar_leaves_only_lines(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar(10, "Deblurring", quiet=True, hidden=True) as bar:
+        bar.at(5)
+        bar.line("one failed")
+    assert capsys.readouterr() == ("", "one failed\n")
+
+
+def test_quiet_leaves_out_the_lines_that_stand_for_the_bar(capsys):
+    with progress_bar(10, "Deblurring", quiet=True) as bar:
+        bar.at(5)
+        bar.line("one failed")
+        bar.at(10)
+    assert capsys.readouterr() == ("", "one failed\n")
+
+
+def test_a_line_is_written_as_it_is(capsys):
+    text = "[red]:smile:[/red] " + "x" * 200
+    with progress_bar(1, "Deblurring", quiet=True) as bar:
+        bar.line(text)
+    assert capsys.readouterr().err == text + "\n"
+
+
+def test_standard_output_that_is_no_terminal_stays_apart_from_the_bar(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar(1, "Deblurring"):
+        sys.stdout.write('{"status": "done"}\n')
+    assert capsys.readouterr().out == '{"status": "done"}\n'

@@ -1,0 +1,591 @@
+"""`m2a run` on many pictures, on streams and on odd names; what it leaves, says and exits with."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from m2a import files
+from m2a.cli import main
+from m2a.runtime import deblurrer
+
+SIZE = (32, 40)
+
+
+def draw(path: str | Path, *, seed: int = 0, size: tuple[int, int] = SIZE, **options) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return Path(path)
+
+
+def read(path: str | Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def tree(folder: str | Path) -> list[str]:
+    found = Path(folder).rglob("*")
+    return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
+
+
+def lines(result) -> list[str]:
+    """What standard error says, without the line that names the bundle."""
+    return [line for line in result.stderr.splitlines() if not line.startswith("bundle:")]
+
+
+def objects(result) -> list[dict]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+class TestManyWithBadOnesAmongThem:
+    @pytest.fixture
+    def photos(self, invoke):
+        """200 files of which every twentieth is bad, each in a way of its own."""
+        for index in range(200):
+            path = draw(f"photos/{index:03}.png", seed=index)
+            if index % 20 == 7:
+                content = path.read_bytes()
+                damaged = [b"", b"text", content[:20], content[: len(content) // 2]]
+                path.write_bytes(damaged[index // 20 % 4])
+        return [f"{index:03}.png" for index in range(7, 200, 20)]
+
+    def test_the_good_are_done_and_the_bad_told(self, invoke, photos):
+        result = invoke("run", "photos", "-o", "out")
+        assert result.exit_code == 1
+        assert isinstance(result.exception, SystemExit)
+        assert len(tree("out")) == 190
+        assert not set(tree("out")) & set(photos)
+        *reasons, summary = lines(result)
+        assert len(reasons) == 10
+        for name, reason in zip(photos, reasons, strict=True):
+            assert reason.startswith(f"m2a: photos{os.sep}{name}: found ")
+        assert summary.startswith("190 done, 0 skipped, 10 failed in ")
+        assert "Traceback" not in result.output
+        assert result.stdout == ""
+
+    def test_once_more_with_skip_existing_only_the_bad_are_tried(self, invoke, photos):
+        invoke("run", "photos", "-o", "out")
+        before = {path: path.stat().st_mtime_ns for path in Path("out").iterdir()}
+        for name in photos[:3]:
+            draw(f"photos/{name}")
+        result = invoke("run", "photos", "-o", "out", "--skip-existing", "--json")
+        assert result.exit_code == 1
+        statuses = [entry["status"] for entry in objects(result)]
+        assert [statuses.count(s) for s in ("done", "skipped", "failed")] == [3, 190, 7]
+        assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+        assert len(tree("out")) == 193
+
+
+def test_json_is_one_object_a_picture(invoke):
+    draw("photos/a.png")
+    Path("photos/b.png").write_text("bad")
+    draw("photos/c.png")
+    Path("out").mkdir()
+    shutil.copy("photos/c.png", "out")
+    result = invoke("run", "photos", "-o", "out", "--skip-existing", "--json")
+    done, failed, skipped = objects(result)
+    assert done["status"] == "done"
+    assert done["input"] == str(Path("photos/a.png"))
+    assert done["output"] == str(Path("out/a.png"))
+    assert done["backend"] == "ort-cpu"
+    assert 0 <= done["coverage"] <= 1
+    assert done["seconds"]["mask"] > 0
+    assert failed["status"] == "failed"
+    assert "b.png: found an unknown kind of file" in failed["error"]
+    assert skipped == {
+        "status": "skipped",
+        "input": str(Path("photos/c.png")),
+        "output": str(Path("out/c.png")),
+    }
+    assert lines(result)[-1].startswith("1 done, 1 skipped, 1 failed")
+
+
+def test_all_skipped_is_success_and_opens_no_bundle(invoke):
+    draw("photos/a.png")
+    assert invoke("run", "photos", "-o", "out").exit_code == 0
+    result = invoke("run", "photos", "-o", "out", "--skip-existing", "--bundle", "nowhere")
+    assert result.exit_code == 0, result.output
+    assert lines(result)[0].startswith("0 done, 1 skipped, 0 failed")
+
+
+def test_the_bundle_is_opened_once(invoke, monkeypatch):
+    opened = []
+    runners = deblurrer.open_runners
+    monkeypatch.setattr(
+        deblurrer, "open_runners", lambda *a, **k: opened.append(a) or runners(*a, **k)
+    )
+    for name in "abc":
+        draw(f"photos/{name}.png")
+    assert invoke("run", "photos", "-o", "out").exit_code == 0
+    assert len(opened) == 1
+
+
+def test_a_bundle_that_cannot_be_opened_is_one_error_and_not_one_a_picture(invoke):
+    draw("photos/a.png")
+    draw("photos/b.png")
+    result = invoke("run", "photos", "-o", "out", "--bundle", "nowhere")
+    assert result.exit_code == 1
+    assert len(lines(result)) == 1
+    assert "m2a export" in lines(result)[0]
+
+
+def test_a_tree_is_mirrored(invoke):
+    for name in ("a.png", "x/a.png", "x/y/b.tif"):
+        draw(f"photos/{name}")
+    result = invoke("run", "photos", "-o", "out", "--recursive", "--mask-out", "masks")
+    assert result.exit_code == 0, result.output
+    assert tree("out") == ["a.png", "x/a.png", "x/y/b.tif"]
+    assert tree("masks") == ["a.png", "x/a.png", "x/y/b.png"]
+
+
+def test_several_files_and_a_pattern_give_what_each_alone_gives(invoke):
+    draw("a.png", seed=1)
+    draw("b.png", seed=2)
+    draw("more/c.png", seed=3)
+    assert invoke("run", "a.png", "b.png", "more/*.png", "-o", "out").exit_code == 0
+    for source in ("a.png", "b.png", "more/c.png"):
+        alone = f"alone-{Path(source).name}"
+        assert invoke("run", source, "-o", alone).exit_code == 0
+        np.testing.assert_array_equal(read(f"out/{Path(source).name}"), read(alone))
+
+
+def test_one_file_into_a_folder(invoke):
+    draw("a.png")
+    Path("out").mkdir()
+    assert invoke("run", "a.png", "-o", "out").exit_code == 0
+    assert tree("out") == ["a.png"]
+
+
+def test_a_missing_file_among_several_fails_alone(invoke):
+    draw("a.png")
+    result = invoke("run", "missing.png", "a.png", "-o", "out")
+    assert result.exit_code == 1
+    assert tree("out") == ["a.png"]
+    assert "missing.png: found no such file" in lines(result)[0]
+
+
+def test_a_folder_that_cannot_be_read_fails_alone(invoke, monkeypatch):
+    draw("photos/a.png")
+    Path("photos/locked").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    result = invoke("run", "photos", "-o", "out", "--recursive", "--json")
+    assert result.exit_code == 1
+    failed, done = objects(result)
+    assert failed["output"] is None
+    assert "Permission denied" in failed["error"]
+    assert done["status"] == "done"
+
+
+def test_an_output_that_cannot_be_written_fails_alone(invoke):
+    draw("photos/x/a.png")
+    draw("photos/y/a.png")
+    Path("out").mkdir()
+    Path("out/x").write_text("in the way")
+    result = invoke("run", "photos", "-o", "out", "--recursive")
+    assert result.exit_code == 1
+    assert tree("out") == ["x", "y/a.png"]
+    assert str(Path("photos/x/a.png")) in lines(result)[0]
+
+
+def test_want_of_memory_fails_one_picture(invoke, monkeypatch):
+    draw("photos/a.png")
+    draw("photos/b.png", size=(64, 64))
+    predict = deblurrer.Deblurrer.predict
+
+    def hungry(self, surroundings):
+        if surroundings.shape[0] == 68:
+            raise MemoryError
+        return predict(self, surroundings)
+
+    monkeypatch.setattr(deblurrer.Deblurrer, "predict", hungry)
+    result = invoke("run", "photos", "-o", "out")
+    assert result.exit_code == 1
+    assert tree("out") == ["a.png"]
+    assert "b.png: out of memory" in lines(result)[0]
+
+
+def test_existing_outputs_are_refused_before_any_work(invoke):
+    draw("photos/a.png")
+    draw("photos/b.png")
+    Path("out").mkdir()
+    Path("out/b.png").write_text("precious")
+    result = invoke("run", "photos", "-o", "out")
+    assert result.exit_code == 2
+    assert "--skip-existing" in lines(result)[0]
+    assert tree("out") == ["b.png"]
+    assert invoke("run", "photos", "-o", "out", "--overwrite").exit_code == 0
+    assert read("out/b.png").shape == (*SIZE, 3)
+
+
+def test_skip_existing_writes_the_pictures_that_are_missing(invoke):
+    draw("photos/a.png")
+    assert invoke("run", "photos", "-o", "out").exit_code == 0
+    before = Path("out/a.png").stat().st_mtime_ns
+    result = invoke("run", "photos", "-o", "out", "--mask-out", "masks", "--skip-existing")
+    assert result.exit_code == 0
+    assert tree("masks") == ["a.png"]
+    assert Path("out/a.png").stat().st_mtime_ns == before
+
+
+def test_skip_existing_on_one_file(invoke):
+    draw("a.png")
+    Path("out.png").write_text("precious")
+    result = invoke("run", "a.png", "-o", "out.png", "--skip-existing")
+    assert result.exit_code == 0
+    assert lines(result) == ["out.png: exists already, skipped"]
+    assert Path("out.png").read_text() == "precious"
+    as_json = invoke("run", "a.png", "-o", "out.png", "--skip-existing", "--json")
+    assert objects(as_json) == [{"input": "a.png", "output": "out.png", "status": "skipped"}]
+
+
+def test_in_place(invoke):
+    photo = draw("photos/a.png")
+    before = read(photo)
+    arguments = ("run", "photos", "-o", "photos", "--mask-in", "full")
+    assert invoke(*arguments).exit_code == 2
+    assert invoke(*arguments, "--overwrite").exit_code == 0
+    assert (read(photo) != before).any()
+    one = draw("b.png")
+    assert invoke("run", one, "-o", one, "--mask-in", "full").exit_code == 2
+    assert invoke("run", one, "-o", one, "--mask-in", "full", "--overwrite").exit_code == 0
+    assert (read(one) != before).any()
+
+
+def test_the_output_inside_the_input_is_not_read_the_second_time(invoke):
+    draw("photos/a.png")
+    for _ in range(2):
+        arguments = ("--recursive", "--overwrite", "--mask-out", "photos/masks")
+        assert invoke("run", "photos", "-o", "photos/out", *arguments).exit_code == 0
+    assert tree("photos") == ["a.png", "masks/a.png", "out/a.png"]
+
+
+def test_outputs_in_another_format(invoke):
+    draw("photos/a.jpg")
+    draw("photos/b.tif")
+    assert invoke("run", "photos", "-o", "out", "--suffix", ".webp").exit_code == 0
+    assert tree("out") == ["a.webp", "b.webp"]
+    with Image.open("out/a.webp") as image:
+        assert image.format == "WEBP"
+
+
+def test_a_photo_that_the_format_cannot_hold_fails_alone(invoke):
+    draw("photos/a.png")
+    Image.new("RGBA", SIZE).save("photos/b.png")
+    result = invoke("run", "photos", "-o", "out", "--suffix", ".jpg")
+    assert result.exit_code == 1
+    assert tree("out") == ["a.jpg"]
+    assert "alpha" in lines(result)[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with space.png",
+        "größe 写真 📷.png",
+        "-o.png",
+        "--help.png",
+        "a[1]*?.png",
+        "a\nb.png",
+        ":smile: [red].png",
+        "-",
+        pytest.param(
+            os.fsdecode(b"latin-\xe9.png"),
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there"),
+        ),
+    ],
+)
+def test_odd_names(invoke, name):
+    draw("photo.png").rename(name)
+    given = f".{os.sep}{name}" if name == "-" else name
+    result = invoke("run", "-o", "out-" + name + ".png", "--", given)
+    assert result.exit_code == 0, result.output
+    assert len(lines(result)) == 1
+    assert read("out-" + name + ".png").shape == (*SIZE, 3)
+    # Among several, once as a good picture and once as a bad one.
+    draw("b.png")
+    assert invoke("run", "-o", "out", "--", given, "b.png").exit_code == 0
+    assert tree("out") == sorted(["b.png", name + ".png" if name == "-" else name])
+    Path(name).write_text("bad")
+    failed = invoke("run", "-o", "again", "--", given, "b.png")
+    assert failed.exit_code == 1
+    assert len(lines(failed)) == 2
+
+
+class TestStreams:
+    def test_standard_input(self, invoke):
+        photo = draw("a.png")
+        assert invoke("run", photo, "-o", "file.png").exit_code == 0
+        result = invoke("run", "-", "-o", "out.png", "--json", input=photo.read_bytes())
+        assert result.exit_code == 0, result.output
+        assert objects(result)[0]["input"] == "-"
+        np.testing.assert_array_equal(read("out.png"), read("file.png"))
+
+    @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+    def test_standard_output_has_the_format_of_the_input(self, invoke, suffix):
+        photo = draw(f"a{suffix}")
+        assert invoke("run", photo, "-o", f"file{suffix}").exit_code == 0
+        result = invoke("run", photo, "-o", "-")
+        assert result.stdout_bytes == Path(f"file{suffix}").read_bytes()
+        assert "standard output: " in lines(result)[0]
+
+    def test_or_that_which_the_suffix_names(self, invoke):
+        photo = draw("a.png")
+        result = invoke(
+            "run", "-", "-o", "-", "--suffix", ".jpg", "--mask-out", "m.png",
+            input=photo.read_bytes(),
+        )  # fmt: skip
+        with Image.open(io.BytesIO(result.stdout_bytes)) as image:
+            assert image.format == "JPEG"
+        assert read("m.png").shape == SIZE
+
+    def test_a_format_that_is_only_read_becomes_png(self, invoke):
+        photo = draw("a.avif")
+        result = invoke("run", photo, "-o", "-")
+        assert result.stdout_bytes.startswith(b"\x89PNG")
+
+    def test_through_a_real_pipe(self, invoke, tmp_path):
+        photo = draw("a.png")
+        done = subprocess.run(
+            [sys.executable, "-m", "m2a", "run", "-", "-o", "-"],
+            input=photo.read_bytes(),
+            capture_output=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        assert read(io.BytesIO(done.stdout)).shape == (*SIZE, 3)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="it has no pseudo-terminals")
+    @pytest.mark.parametrize("end", ["stdin", "stdout"])
+    def test_a_terminal_is_no_place_for_a_picture(self, invoke, tmp_path, end):
+        photo = draw("a.png")
+        master, terminal = os.openpty()
+        with photo.open("rb") as source, Path("out").open("wb") as target:
+            ends = {"stdin": source, "stdout": target, end: terminal}
+            done = subprocess.run(
+                [sys.executable, "-m", "m2a", "run", "-", "-o", "-"],
+                stderr=subprocess.PIPE, cwd=tmp_path, **ends,
+            )  # fmt: skip
+        os.close(master)
+        os.close(terminal)
+        assert done.returncode == 2
+        assert b"found a terminal" in done.stderr
+
+    def test_a_bad_picture_writes_nothing(self, invoke):
+        result = invoke("run", "-", "-o", "-", input=b"bad")
+        assert result.exit_code == 1
+        assert result.stdout_bytes == b""
+        assert lines(result) == [
+            "m2a: standard input: found an unknown kind of file, expected a picture: "
+            "JPEG, PNG, TIFF, WebP, AVIF/HEIF"
+        ]
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("a.png", "-o", "-", "--json"), "--json and -o -"),
+            (("a.png", "a.tif", "-o", "-"), "expected a folder"),
+            (("a.png", "-", "-o", "out"), "expected it alone"),
+            (("a.png", "-o", "-", "--suffix", ".gif"), ".gif"),
+        ],
+    )
+    def test_misuse(self, invoke, arguments, words):
+        draw("a.png")
+        draw("a.tif")
+        result = invoke("run", *arguments)
+        assert result.exit_code == 2
+        assert words in lines(result)[0]
+        assert result.stdout == ""
+
+
+class TestPictures:
+    def test_beside_one_file(self, invoke):
+        photo = draw("a.png")
+        result = invoke(
+            "run", photo, "-o", "out.png", "--mask-in", "full",
+            "--compare-out", "compare.png", "--motion-out", "motion.png",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        compare = read("compare.png")
+        np.testing.assert_array_equal(compare[:, : SIZE[1]], read(photo))
+        np.testing.assert_array_equal(compare[:, -SIZE[1] :], read("out.png"))
+        motion = read("motion.png")
+        assert motion.shape == (*SIZE, 3)
+        assert (motion != read(photo)).any()
+
+    def test_beside_many(self, invoke):
+        draw("photos/a.jpg")
+        draw("photos/b.png")
+        result = invoke(
+            "run", "photos", "-o", "out", "--mask-out", "masks",
+            "--compare-out", "compare", "--motion-out", "motion",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        for folder in ("masks", "compare", "motion"):
+            assert tree(folder) == ["a.png", "b.png"]
+
+    @pytest.mark.parametrize("option", ["--mask-out", "--compare-out", "--motion-out"])
+    @pytest.mark.parametrize("name", ["picture.jpg", "out.png", "a.png"])
+    def test_names_that_cannot_be_meant(self, invoke, option, name):
+        photo = draw("a.png")
+        before = photo.read_bytes()
+        result = invoke("run", photo, "-o", "out.png", option, name, "--overwrite")
+        assert result.exit_code == 2
+        assert len(lines(result)) == 1
+        assert photo.read_bytes() == before
+        assert not Path("out.png").exists()
+
+    def test_one_that_fails_takes_the_others_with_it(self, invoke, monkeypatch):
+        draw("photos/a.png")
+        place = files._place_new
+
+        def refuse(temporary, target):
+            if target.parent.name == "motion":
+                raise OSError(28, "No space left on device")
+            place(temporary, target)
+
+        monkeypatch.setattr(files, "_place_new", refuse)
+        result = invoke(
+            "run", "photos", "-o", "out", "--mask-out", "masks", "--motion-out", "motion"
+        )
+        assert result.exit_code == 1
+        assert "No space left" in lines(result)[0]
+        assert tree(".") == ["photos/a.png"]
+
+
+class TestMetadata:
+    @pytest.fixture
+    def photo(self, invoke):
+        exif = Image.Exif()
+        exif[0x010F] = "Camera of mine"
+        return draw("photos/a.jpg", exif=exif, dpi=(300, 300), icc_profile=_srgb())
+
+    @pytest.mark.parametrize("target", ["out.jpg", "out.png"])
+    @pytest.mark.parametrize("strip", [True, False])
+    def test_is_kept_unless_stripped(self, invoke, photo, target, strip):
+        options = ("--strip-metadata",) if strip else ()
+        assert invoke("run", photo, "-o", target, *options).exit_code == 0
+        assert (b"Camera of mine" in Path(target).read_bytes()) != strip
+        with Image.open(target) as image:
+            assert image.info["icc_profile"] == _srgb()
+            assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+    def test_is_stripped_from_many_and_from_streams(self, invoke, photo):
+        assert invoke("run", "photos", "-o", "out", "--strip-metadata").exit_code == 0
+        assert b"Camera of mine" not in Path("out/a.jpg").read_bytes()
+        piped = invoke("run", photo, "-o", "-", "--strip-metadata").stdout_bytes
+        assert piped == Path("out/a.jpg").read_bytes()
+
+
+def _srgb() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+class TestMasks:
+    def test_a_full_mask_for_many(self, invoke):
+        draw("photos/a.png")
+        draw("photos/b.png")
+        result = invoke("run", "photos", "-o", "out", "--mask-in", "full", "--json")
+        assert [entry["coverage"] for entry in objects(result)] == [1, 1]
+
+    def test_one_mask_for_many_is_refused(self, invoke):
+        draw("photos/a.png")
+        draw("photos/b.png")
+        Image.new("L", SIZE[::-1]).save("mask.png")
+        result = invoke("run", "photos", "-o", "out", "--mask-in", "mask.png")
+        assert result.exit_code == 2
+        assert "--mask-in" in lines(result)[0]
+        assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("a.png", "-o", "out.png", "--overwrite", "--skip-existing"),
+        ("a.png", "-o", "out.png", "--suffix", ".tif"),
+        ("a.png", "b.png", "-o", "out.png"),
+        ("a.png", "x/a.png", "-o", "out"),
+    ],
+)
+def test_misuse_is_told_before_any_work(invoke, arguments):
+    for name in ("a.png", "b.png", "x/a.png"):
+        draw(name)
+    before = tree(".")
+    result = invoke("run", *arguments)
+    assert result.exit_code == 2
+    assert len(lines(result)) == 1
+    assert tree(".") == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C reaches pytest too")
+class TestInterrupted:
+    """SIGINT in the middle of a folder, to a process of its own."""
+
+    COUNT = 60
+
+    @pytest.fixture
+    def interrupted(self, invoke, tmp_path):
+        for index in range(self.COUNT):
+            draw(f"photos/{index:02}.png", seed=index, size=(256, 256))
+        # A process that pytest starts in the background would ignore the signal.
+        script = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from m2a.cli import main; main()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", script, "run", "photos", "-o", "out", "--mask-out", "masks"],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            while len(list(Path("out").glob("*"))) < 3:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.002)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        return process.returncode, said.splitlines()
+
+    def test_it_leaves_whole_files_and_goes_on(self, invoke, interrupted):
+        code, said = interrupted
+        assert code == 130
+        assert said[-1] == "m2a: interrupted"
+        done, left = (int(word.split()[0]) for word in said[-2].split(" in ")[0].split(", ")[::3])
+        assert 2 <= done < self.COUNT
+        assert done + left == self.COUNT
+        assert "Traceback" not in "".join(said)
+        for folder in ("out", "masks"):
+            assert all(path.suffix == ".png" for path in Path(folder).iterdir())
+            for path in Path(folder).iterdir():
+                read(path)
+        kept = {path: path.read_bytes() for path in Path("out").iterdir()}
+        assert done <= len(kept) <= done + 1
+        arguments = ("run", "photos", "-o", "out", "--mask-out", "masks", "--skip-existing")
+        again = CliRunner().invoke(main, arguments)
+        assert again.exit_code == 0, again.output
+        assert lines(again)[0].startswith(f"{left} done, {done} skipped, 0 failed")
+        expected = [f"{index:02}.png" for index in range(self.COUNT)]
+        assert tree("out") == tree("masks") == expected
+        assert all(path.read_bytes() == content for path, content in kept.items())
+        for path in Path("out").iterdir():
+            assert read(path).shape == (256, 256, 3)
