@@ -12,6 +12,7 @@ from m2a.commands.options import (
     bundle_option,
     chosen_bundle,
     json_option,
+    precision_option,
     print_json,
 )
 from m2a.evaluation import evaluate
@@ -22,9 +23,15 @@ from m2a.runtime.deblurrer import open_bundle_on
 @click.argument("folder", type=EXISTING_OR_NOT)
 @bundle_option
 @backend_options
+@precision_option
 @json_option
 def command(
-    folder: Path, bundle: Path | None, backend: str, allow_fallback: bool, as_json: bool
+    folder: Path,
+    bundle: Path | None,
+    backend: str,
+    allow_fallback: bool,
+    precision: str,
+    as_json: bool,
 ) -> None:
     """Measure PSNR and SSIM inside the true mask, and how well mask and motion are found.
 
@@ -36,7 +43,10 @@ def command(
       m2a synth photos -o known --count 100 && m2a eval known
     """
     deblurrer = open_bundle_on(
-        chosen_bundle(bundle), backend=backend, allow_fallback=allow_fallback
+        chosen_bundle(bundle),
+        backend=backend,
+        precision=precision,
+        allow_fallback=allow_fallback,
     )
     evaluation = evaluate(
         deblurrer, folder, progress=lambda score: click.echo(f"{score.name} …", err=True)

@@ -18,6 +18,7 @@ from m2a.commands.options import (
     bundle_option,
     chosen_bundle,
     json_option,
+    precision_option,
     print_json,
 )
 from m2a.commands.run_report import echo_outcome, fields_of, summary_of
@@ -58,6 +59,7 @@ Open = Callable[[], Deblurrer]
 @config_option
 @bundle_option
 @backend_options
+@precision_option
 @click.option(
     "--threshold",
     type=float,
@@ -104,6 +106,7 @@ def command(
     bundle: Path | None,
     backend: str,
     allow_fallback: bool,
+    precision: str,
     threshold: float | None,
     dilate: int | None,
     mask_in: str | None,
@@ -144,6 +147,7 @@ def command(
         return open_bundle_on(
             chosen_bundle(bundle),
             backend=backend,
+            precision=precision,
             threshold=threshold,
             dilate=dilate,
             allow_fallback=allow_fallback,

@@ -21,9 +21,10 @@ EXTRAS: Mapping[str, Sequence[str]] = {
         "opencv-python-headless",
         "pillow",
         "pytorch_optimizer",
-        "rich",
         "tensorboard",
     ),
+    "tensorrt": ("filelock", "onnx", "tensorrt"),
+    "tensorrt-rtx": ("filelock", "onnx", "tensorrt-rtx"),
 }
 """Extra of m2a → the distributions that it installs on every Python."""
 
