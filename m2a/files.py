@@ -103,18 +103,23 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             path = fresh / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        if target.exists():
-            target.rename(old)
+            with path.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
         try:
+            if target.exists():
+                target.rename(old)
             fresh.rename(target)
         except BaseException:  # Ctrl-C too must not lose the old folder
-            if old.exists():
+            if old.exists() and not target.exists():
                 old.rename(target)
             raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+        # Where another writer took the place meanwhile, its folder is the newer one.
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _place_new(temporary: Path, target: Path) -> None:

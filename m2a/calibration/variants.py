@@ -1,9 +1,9 @@
 """Making a variant of a bundle in another precision, judging it, and adding it.
 
-A variant is judged on the bundle's own reference before it is written: the mask must be the same
-but for a few pixels at its edge, and what it adds to a pixel must be the FP32 residual with an
-error far below that residual itself. A network whose picture hardly changes could otherwise hide
-any error. What was measured, with some room, becomes the limits of `m2a verify`.
+A variant is judged on the bundle's own reference before it is written. The errors of the mask's
+logits and of the residual must lie far below their own deviation, whatever that is: a mask that
+happens to be empty there, or a picture that hardly changes, would otherwise hide any error. What
+was measured, with some room, becomes the limits of `m2a verify` on the reference.
 """
 
 from __future__ import annotations
@@ -30,20 +30,19 @@ from m2a.runtime.bundle import (
     GRAPHS,
     LIMIT_FP32,
     MANIFEST,
-    PACKAGED,
     STAGES,
     Bundle,
     Reference,
     open_bundle,
 )
 from m2a.runtime.sites import BORDER, build_sites, extract_patches, pad_image, pad_mask
-from m2a.runtime.verify import MOTION_BOUND, worst
+from m2a.runtime.verify import MOTION_BOUND, logits, relative_error, worst
 
 MIN_IOU = 0.97
 """Least intersection over union of a variant's mask and the FP32 one."""
 
 MIN_MARGIN = 12.0
-"""dB by which the error of a variant's residual must lie below the FP32 residual's own power."""
+"""dB by which errors of logits and residual must lie below the FP32 values' own deviation."""
 
 ROOM = 3.0
 """The limits of `verify` are what was measured times this: another processor rounds otherwise."""
@@ -65,14 +64,16 @@ class Variant:
         errors: stage → largest absolute error on the reference, for FP16 in true half arithmetic
             too; of motion, as a share of its 48-pixel bound.
         mask_iou: of the thresholded mask with FP32's.
-        margin: dB by which the residual's error lies below the residual's power.
+        mask_margin: dB by which the error of the mask's logits lies below their deviation.
+        residual_margin: the same of the residual.
     """
 
     precision: str
     graphs: Graphs
     errors: Mapping[str, float]
     mask_iou: float
-    margin: float
+    mask_margin: float
+    residual_margin: float
 
     @property
     def limits(self) -> dict[str, float]:
@@ -87,7 +88,8 @@ class Variant:
         return {
             "errors": {stage: float(f"{error:.3g}") for stage, error in self.errors.items()},
             "mask_iou": round(self.mask_iou, 4),
-            "residual_margin_db": round(self.margin, 1),
+            "mask_margin_db": round(self.mask_margin, 1),
+            "residual_margin_db": round(self.residual_margin, 1),
         }
 
 
@@ -140,53 +142,83 @@ def judge(bundle: Bundle, precision: str, graphs: Graphs) -> Variant:
         The variant with what was measured.
 
     Raises:
-        PrecisionError: the mask's IoU is below 0.97, the residual's margin below 12 dB, or a
-            value is not finite.
+        PrecisionError: the mask's IoU is below 0.97, a margin is below 12 dB, or a value is not
+            finite.
     """
     reference = bundle.reference()
     single = {name: bundle.graph(name, precision="fp32") for name in GRAPHS}
     expected, found = (_computed(each, reference) for each in (single, graphs))
-    iou, margin = _judge_outputs(precision, bundle, expected, found)
-    return Variant(
-        precision=precision,
-        graphs=graphs,
-        errors=_errors(expected, found),
-        mask_iou=iou,
-        margin=margin,
-    )
+    judged = _judge_outputs(precision, bundle, expected, found)
+    return Variant(precision=precision, graphs=graphs, errors=_errors(expected, found), **judged)
 
 
 def add_variant(bundle: Bundle, variant: Variant) -> Bundle:
-    """Writes a variant into its bundle, the manifest last: half of a variant is never seen.
+    """Writes a variant into its bundle.
+
+    The manifest names the variant only while its files are whole: an older one is taken out first,
+    and the new one comes in last. A write that fails leaves a bundle without the variant.
+
+    Args:
+        bundle: the one from which the variant was made.
+        variant: judged.
 
     Returns:
         The bundle, read again.
 
     Raises:
-        BundleError: the bundle is the one inside the package, which is not changed, or the files
-            cannot be written.
+        BundleError: the bundle is the one inside the package, which is not changed; its graphs are
+            no longer those the variant was made from; a link leads out of it; or the files cannot
+            be written.
     """
-    if bundle.path.resolve() == PACKAGED.resolve():
+    if bundle.packaged:
         raise BundleError(
             "the bundle inside the package is not changed; export one of your own, or copy it"
         )
     precision = variant.precision
-    manifest = json.loads(json.dumps(bundle.manifest))
-    manifest["graphs"][precision] = graph_entries(precision, variant.graphs)
-    manifest.setdefault("limits", {})[precision] = variant.limits
-    manifest.setdefault("variants", {})[precision] = variant.to_json()
+    content = _unchanged_manifest(bundle)
+    sections = {
+        "graphs": graph_entries(precision, variant.graphs),
+        "limits": variant.limits,
+        "variants": variant.to_json(),
+    }
+    files = {graph_path(name, precision): graph for name, graph in variant.graphs.items()}
+    home = bundle.path.resolve()
+    for file in [*files, MANIFEST]:
+        if home not in (bundle.path / file).resolve().parents:
+            raise BundleError(f"{bundle.path / file} is a link that leaves the bundle; remove it")
     try:
-        for name, content in variant.graphs.items():
-            path = bundle.path / graph_path(name, precision)
+        if precision in content["graphs"]:
+            for section in sections:
+                content.get(section, {}).pop(precision, None)
+            _write_manifest(bundle, content)
+        for file, graph in files.items():
+            path = bundle.path / file
             path.parent.mkdir(exist_ok=True)
-            atomic_write(path, content, overwrite=True)
-        content = (json.dumps(manifest, indent=2) + "\n").encode()
-        atomic_write(bundle.path / MANIFEST, content, overwrite=True)
+            atomic_write(path, graph, overwrite=True)
+        for section, values in sections.items():
+            content.setdefault(section, {})[precision] = values
+        _write_manifest(bundle, content)
     except OSError as error:
         raise BundleError(
             f"cannot write the {precision} graphs into {bundle.path}: {error.strerror}"
         ) from error
     return open_bundle(bundle.path, origin=bundle.origin)
+
+
+def _unchanged_manifest(bundle: Bundle) -> dict[str, Any]:
+    """The manifest as it is now, if it still names the graphs that the bundle was opened with."""
+    now = open_bundle(bundle.path, origin=bundle.origin)
+    if now.graphs["fp32"] != bundle.graphs["fp32"]:
+        raise BundleError(
+            f"the bundle {bundle.path} was exported again meanwhile; make its variant again"
+        )
+    manifest: dict[str, Any] = json.loads(json.dumps(now.manifest))
+    return manifest
+
+
+def _write_manifest(bundle: Bundle, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2) + "\n"
+    atomic_write(bundle.path / MANIFEST, text.encode(), overwrite=True)
 
 
 def _errors(expected: Outputs, found: Outputs) -> dict[str, float]:
@@ -198,35 +230,42 @@ def _errors(expected: Outputs, found: Outputs) -> dict[str, float]:
 
 def _judge_outputs(
     name: str, bundle: Bundle, expected: Outputs, found: Outputs
-) -> tuple[float, float]:
-    """Returns the mask's IoU and the residual's margin in dB, or refuses."""
+) -> dict[str, float]:
+    """Returns the mask's IoU and the margins of a `Variant`, or refuses."""
     for output, values in found.items():
         if not np.isfinite(values).all():
             raise PrecisionError(
                 f"{name}: {output} holds values that are not finite; FP16 ends at 65504. "
                 "Keep this model in FP32"
             )
-    masks = [outputs["mask"] >= bundle.threshold for outputs in (found, expected)]
-    iou = overlap(*masks).iou
-    error = found["residual"].astype(np.float64) - expected["residual"]
-    noise = float(np.square(error).mean())
-    power = float(np.square(expected["residual"].astype(np.float64)).mean())
-    margin = 10 * math.log10(power / noise) if noise else math.inf
-    if not (iou >= MIN_IOU and margin >= MIN_MARGIN):
+    iou = overlap(*(outputs["mask"] >= bundle.threshold for outputs in (found, expected))).iou
+    mask = _margin(logits(found["mask"]), logits(expected["mask"]))
+    residual = _margin(found["residual"], expected["residual"])
+    if not (iou >= MIN_IOU and min(mask, residual) >= MIN_MARGIN):
         raise PrecisionError(
             f"{name} does not give the same picture as FP32: the IoU of the masks is {iou:.3f}, "
-            f"expected at least {MIN_IOU}; the residual's error lies {margin:.1f} dB below the "
-            f"residual, expected at least {MIN_MARGIN:.0f} dB. Keep this model in FP32"
+            f"expected at least {MIN_IOU}; the errors of the mask's logits and of the residual lie "
+            f"{mask:.1f} and {residual:.1f} dB below their own deviation, expected at least "
+            f"{MIN_MARGIN:.0f} dB. Keep this model in FP32"
         )
-    return iou, margin
+    return {"mask_iou": iou, "mask_margin": mask, "residual_margin": residual}
+
+
+def _margin(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """The relative error in decibels, as a distance."""
+    error = relative_error(found, expected)
+    if error in {0, math.inf}:
+        return math.inf if error == 0 else -math.inf
+    return -20 * math.log10(error)
 
 
 def _crop(reference: Reference) -> Reference:
-    """The densest corner of the reference, small enough for the slow evaluation."""
+    """The part of the reference with most active pixels, small enough for the slow evaluation."""
+    height, width = (min(HALF_SIDE, side) for side in reference.mask.shape)
     crops = [
-        (slice(top, top + HALF_SIDE), slice(left, left + HALF_SIDE))
-        for top in range(0, reference.mask.shape[0] - HALF_SIDE + 1, HALF_SIDE // 2)
-        for left in range(0, reference.mask.shape[1] - HALF_SIDE + 1, HALF_SIDE // 2)
+        (slice(top, top + height), slice(left, left + width))
+        for top in range(0, reference.mask.shape[0] - height + 1, HALF_SIDE // 2)
+        for left in range(0, reference.mask.shape[1] - width + 1, HALF_SIDE // 2)
     ]
     best = max(crops, key=lambda crop: int(reference.mask[crop].sum()))
     return Reference(

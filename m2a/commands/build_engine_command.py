@@ -15,10 +15,12 @@ from m2a.commands.options import (
     json_option,
     print_json,
 )
+from m2a.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from m2a.commands.progress import Bar
-    from m2a.engines import Machine, Sidecar
+    from m2a.engines.machine import Machine
+    from m2a.engines.sidecar import Sidecar
     from m2a.runtime.bundle import Bundle
 
 _MIB = 1 << 20
@@ -70,55 +72,82 @@ def command(
       m2a build-engine --fp16
       m2a build-engine --fp16 --target sm86 --target sm89
     """
-    from m2a.cache import cache_folder
-    from m2a.engines import Order, build_engines, engines_folder, find_tensorrt, read_sidecar
+    try:
+        from m2a.engines import build
+        from m2a.engines.timing_cache import TimingCacheFile
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("m2a"):
+            raise
+        extra = "tensorrt-rtx" if targets or flavour == "rtx" else "tensorrt"
+        raise MissingDependencyError(
+            error.name, extra=extra, purpose="Building an engine"
+        ) from error
     from m2a.engines.machine import this_machine
+    from m2a.engines.sidecar import read_sidecar
+    from m2a.engines.tensorrt import find_tensorrt
 
-    tensorrt = find_tensorrt(flavour)
+    tensorrt = find_tensorrt(flavour, ahead_of_time=bool(targets))
     machine = this_machine()
+    # All refusals first: what follows takes minutes, and changes the bundle.
+    capabilities = [
+        build.resolve_target(target, machine, tensorrt)[0] for target in targets or (None,)
+    ]
     found = chosen_bundle(bundle)
+    folder = build.engines_folder(found)
     graphs = _graphs(found, precision)
-    for target in targets or (None,):
-        order = Order(
+    for target, capability in zip(targets or (None,), capabilities, strict=True):
+        order = build.Order(
             precision=precision,
             graphs=graphs,
+            sources={name: stored.sha256 for name, stored in found.graphs["fp32"].items()},
             target=target,
             workspace=None if workspace is None else workspace * _MIB,
-            rebuild=_rebuild(precision, bundle, target, tensorrt.flavour, workspace),
+            rebuild=_rebuild(precision, found, target, tensorrt.flavour, workspace),
         )
+        cache = _timing_cache(f"{tensorrt.flavour}{tensorrt.version}-{capability}")
         with Phases() as phases:
-            folder = build_engines(
+            built = build.build_engines(
                 order,
                 tensorrt,
                 machine,
-                engines_folder(found),
-                timing_cache=cache_folder() / f"timing-{tensorrt.flavour}{tensorrt.version}.cache",
+                folder,
+                timings=None if cache is None else TimingCacheFile(cache),
                 report=phases.report,
             )
-        _tell(folder, read_sidecar(folder), machine, as_json=as_json)
+        _tell(built, read_sidecar(built), machine, as_json=as_json)
+
+
+def _timing_cache(name: str) -> Path | None:
+    """The file of timings; None for a user without a home, who builds without."""
+    from m2a.cache import cache_folder
+
+    try:
+        return cache_folder() / "timings" / f"{name}.cache"
+    except RuntimeError:
+        return None
 
 
 def _graphs(bundle: Bundle, precision: str) -> Mapping[str, bytes]:
     """The bundle's graphs of a precision; FP16 ones are made, and kept, if they are missing."""
-    from m2a.runtime.bundle import GRAPHS, PACKAGED
+    from m2a.runtime.bundle import GRAPHS
 
     if precision == "fp16" and precision not in bundle.precisions:
         from m2a.calibration import add_variant, make_float16
 
         variant = make_float16(bundle, progress=lambda step: click.echo(f"{step} …", err=True))
-        if bundle.path.resolve() != PACKAGED.resolve():
+        if not bundle.packaged:
             add_variant(bundle, variant)
         return variant.graphs
     return {name: bundle.graph(name, precision=precision) for name in GRAPHS}
 
 
 def _rebuild(
-    precision: str, bundle: Path | None, target: str | None, flavour: str, workspace: int | None
+    precision: str, bundle: Bundle, target: str | None, flavour: str, workspace: int | None
 ) -> tuple[str, ...]:
-    """The command that builds the same engines again."""
-    words = ["m2a", "build-engine", f"--{precision}"]
-    if bundle is not None:
-        words += ["--bundle", str(bundle)]
+    """The command that builds the same engines again, from whatever directory."""
+    from m2a.engines.sidecar import REBUILD
+
+    words = [*REBUILD, f"--{precision}", "--bundle", str(bundle.path.resolve())]
     if target is not None:
         words += ["--target", target]
     words += ["--flavour", flavour]
@@ -128,7 +157,7 @@ def _rebuild(
 
 
 def _tell(folder: Path, sidecar: Sidecar, machine: Machine, *, as_json: bool) -> None:
-    from m2a.engines import describe_precision, reasons_against
+    from m2a.engines.sidecar import describe_precision, reasons_against
 
     reasons = reasons_against(sidecar, machine)
     if as_json:

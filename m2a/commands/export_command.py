@@ -50,7 +50,6 @@ def command(
     Example:
       m2a export --ckpt model.pth
     """
-    from m2a.calibration import add_variant, make_float16
     from m2a.export import export_bundle
 
     def progress(step: str) -> None:
@@ -59,6 +58,8 @@ def command(
     report = export_bundle(ckpt, output, threshold=threshold, dilate=dilate, progress=progress)
     variant = None
     if fp16:
+        from m2a.calibration import add_variant, make_float16
+
         bundle = open_bundle(report.bundle)
         variant = make_float16(bundle, progress=progress)
         add_variant(bundle, variant)
@@ -89,8 +90,8 @@ def command(
         click.echo(f"  {stage:32} {error:.1e}")
     if variant is not None:
         click.echo(
-            f"FP16: IoU of the masks {variant.mask_iou:.3f}, error of the residual "
-            f"{variant.margin:.0f} dB below the residual"
+            f"FP16: errors of mask and residual lie {variant.mask_margin:.0f} and "
+            f"{variant.residual_margin:.0f} dB below their own deviation"
         )
     option = "" if str(output) == DEFAULT_DIRECTORY else f" --bundle {output}"
     click.echo(f"Next: m2a verify{option}")

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT, chosen_bundle, json_option, print_json
-from m2a.errors import EngineError
-from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle, open_bundle
+from m2a.errors import BundleError, EngineError, on_one_line
+from m2a.runtime.bundle import GRAPHS, MANIFEST, PACKAGED, Bundle, open_bundle
 
 if TYPE_CHECKING:
-    from m2a.engines import Sidecar
-
-ENGINE_SUFFIX = ".engine"
-SIDECAR = "engine.json"
+    from m2a.engines.sidecar import Sidecar
 
 
 @click.command("inspect")
@@ -36,7 +33,7 @@ def command(ctx: click.Context, path: Path | None, as_json: bool) -> None:
       m2a inspect m2a-bundle
       m2a inspect m2a-bundle/engines/*/mask.engine
     """
-    if path is not None and (path.suffix == ENGINE_SUFFIX or (path / SIDECAR).is_file()):
+    if path is not None and _is_engine(path):
         if not _inspect_engine(path, as_json=as_json):
             ctx.exit(1)
         return
@@ -53,14 +50,23 @@ def command(ctx: click.Context, path: Path | None, as_json: bool) -> None:
     _print(found, sizes)
 
 
+def _is_engine(path: Path) -> bool:
+    from m2a.engines.sidecar import SIDECAR, SUFFIX
+
+    return path.suffix == SUFFIX or path.name == SIDECAR or (path / SIDECAR).is_file()
+
+
 def _inspect_engine(path: Path, *, as_json: bool) -> bool:
     """Describes engines; returns whether nothing is known against running them here."""
-    from m2a.engines import describe_precision, read_sidecar, reasons_against
     from m2a.engines.machine import this_machine
+    from m2a.engines.sidecar import describe_precision, read_sidecar, reasons_against
 
     sidecar = read_sidecar(path)
     folder = path if path.is_dir() else path.parent
-    reasons = reasons_against(sidecar, this_machine(), _bundle_of(folder))
+    try:
+        reasons = reasons_against(sidecar, this_machine(), _bundle_of(folder))
+    except BundleError as error:
+        reasons = [*reasons_against(sidecar, this_machine()), str(error)]
     reasons += [fault for name in GRAPHS if (fault := _fault_of(folder, sidecar, name))]
     if as_json:
         print_json(
@@ -74,27 +80,30 @@ def _inspect_engine(path: Path, *, as_json: bool) -> bool:
         )
         return not reasons
     maker = "TensorRT for RTX" if sidecar.flavour == "rtx" else "TensorRT"
-    click.echo(f"{folder}: engines by {maker} {sidecar.version}")
     built = f"built on {sidecar.gpu}" if sidecar.gpu else "built ahead of time"
-    click.echo(f"  for compute capability {sidecar.compute_capability}, {built}")
-    click.echo(f"  for {sidecar.os} on {sidecar.arch}")
-    click.echo(f"  {describe_precision(sidecar)}")
-    for graph in sidecar.graphs.values():
-        buckets = ", ".join(graph.profiles)
-        click.echo(f"  {graph.path:16} {graph.bytes / 1e6:6.1f} MB, profiles {buckets}")
+    lines = [
+        f"{folder}: engines by {maker} {sidecar.version}",
+        f"  for compute capability {sidecar.compute_capability}, {built}",
+        f"  for {sidecar.os} on {sidecar.arch}",
+        f"  {describe_precision(sidecar)}",
+        *(
+            f"  {graph.path:16} {graph.bytes / 1e6:6.1f} MB, profiles {', '.join(graph.profiles)}"
+            for graph in sidecar.graphs.values()
+        ),
+    ]
     if reasons:
-        click.echo("It will not run here:")
-        for reason in reasons:
-            click.echo(f"  {reason}")
-        click.echo(f"Build it again where it is to run: {sidecar.rebuild_command}")
+        lines += ["It will not run here:", *(f"  {reason}" for reason in reasons)]
+        lines.append(f"Build it again where it is to run: {sidecar.rebuild_command}")
     else:
-        click.echo("Nothing is known against running it here.")
+        lines.append("Nothing is known against running it here.")
+    for line in lines:
+        click.echo(on_one_line(line))
     return not reasons
 
 
 def _fault_of(folder: Path, sidecar: Sidecar, graph: str) -> str:
     """What is wrong with an engine's file; empty where it is the one that was built."""
-    from m2a.engines import read_engine
+    from m2a.engines.sidecar import read_engine
 
     try:
         read_engine(folder, sidecar, graph)
@@ -104,9 +113,24 @@ def _fault_of(folder: Path, sidecar: Sidecar, graph: str) -> str:
 
 
 def _bundle_of(folder: Path) -> Bundle | None:
-    """The bundle in whose folder `engines` the engines lie, if they do."""
-    home = folder.resolve().parent.parent
-    return open_bundle(home) if (home / MANIFEST).is_file() else None
+    """The bundle whose engines these are; None where they lie elsewhere."""
+    from m2a.engines.sidecar import ENGINES
+
+    place = folder.resolve().parent
+    if place.name != ENGINES:
+        return None
+    if (place.parent / MANIFEST).is_file():
+        return open_bundle(place.parent)
+    return open_bundle(PACKAGED) if _in_cache(place) else None
+
+
+def _in_cache(place: Path) -> bool:
+    from m2a.cache import cache_folder
+
+    try:
+        return place.parent == cache_folder().resolve()
+    except RuntimeError:
+        return False
 
 
 def _print(bundle: Bundle, sizes: Mapping[str, int]) -> None:

@@ -9,17 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from m2a.engines.machine import Machine
 from m2a.errors import EngineError
 from m2a.runtime.bundle import GRAPHS, PRECISIONS, Bundle
 
 SIDECAR = "engine.json"
 SCHEMA = 1
 SUFFIX = ".engine"
+ENGINES = "engines"
+REBUILD = ("m2a", "build-engine")
+
+PRODUCTS = ("CONVOLUTION", "MATRIX_MULTIPLY")
+"""The layers that cost: their types are the precision of an engine."""
+
+LayerTypes = Mapping[str, Mapping[str, int]]
+"""Kind of layer → type of its output → how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +52,7 @@ class BuiltGraph:
     bytes: int
     seconds: float
     profiles: Mapping[str, Mapping[str, tuple[int, int, int]]]
-    layer_types: Mapping[str, Mapping[str, int]]
+    layer_types: LayerTypes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +70,8 @@ class Sidecar:
         arch: `x86_64`, `aarch64`.
         settings: every setting of the build.
         versions: package → version, when it was built.
-        rebuild: the command that builds it again, as arguments.
+        rebuild: the command that builds it again, as arguments; it begins with `REBUILD`.
+        sources: `mask` and `restore` → the hash of the bundle's FP32 graph behind them.
         graphs: `mask` and `restore`.
     """
 
@@ -75,6 +86,7 @@ class Sidecar:
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     rebuild: tuple[str, ...]
+    sources: Mapping[str, str]
     graphs: Mapping[str, BuiltGraph]
 
     @property
@@ -85,23 +97,6 @@ class Sidecar:
     def serialise(self) -> bytes:
         """Returns the content of the file."""
         return (json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2) + "\n").encode()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What an engine needs to know of a machine.
-
-    Attributes:
-        os: as in `Sidecar`.
-        arch: as in `Sidecar`.
-        tensorrt: flavour → installed version.
-        gpus: compute capability and name of each GPU.
-    """
-
-    os: str
-    arch: str
-    tensorrt: Mapping[str, str]
-    gpus: tuple[tuple[str, str], ...]
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -126,7 +121,7 @@ def read_sidecar(path: Path) -> Sidecar:
         raise EngineError(f"{file} is not JSON: {error}") from error
     try:
         return _parse(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EngineError(
             f"{file} is not a description of engines that this version reads: "
             f"{type(error).__name__}: {error}. Build the engines again"
@@ -142,17 +137,15 @@ def _parse(content: Any) -> Sidecar:  # noqa: ANN401 - any JSON value
     if fields["precision"] not in PRECISIONS:
         raise ValueError(f"precision {fields['precision']!r}, expected one of {PRECISIONS}")
     rebuild = tuple(_typed(content, "rebuild", list))
-    if not all(isinstance(word, str) for word in rebuild):
-        raise TypeError("rebuild must be a list of words")
-    gpu = content["gpu"]
-    if gpu is not None and not isinstance(gpu, str):
-        raise TypeError("gpu must be a name or null")
+    if not all(isinstance(word, str) for word in rebuild) or rebuild[: len(REBUILD)] != REBUILD:
+        raise ValueError(f"rebuild must be words that begin with {' '.join(REBUILD)}")
     return Sidecar(
         **fields,
-        gpu=gpu,
+        gpu=None if content["gpu"] is None else _typed(content, "gpu", str),
         settings=_typed(content, "settings", dict),
-        versions=_typed(content, "versions", dict),
+        versions=_table(content, "versions", str),
         rebuild=rebuild,
+        sources={name: _typed(content["sources"], name, str) for name in GRAPHS},
         graphs=graphs,
     )
 
@@ -172,7 +165,10 @@ def _parse_graph(content: Any) -> BuiltGraph:  # noqa: ANN401
         bytes=_typed(content, "bytes", int),
         seconds=float(_typed(content, "seconds", (int, float))),
         profiles=profiles,
-        layer_types=_typed(content, "layer_types", dict),
+        layer_types={
+            kind: _table(content["layer_types"], kind, int)
+            for kind in _typed(content, "layer_types", dict)
+        },
     )
 
 
@@ -183,6 +179,11 @@ def _size(values: Any) -> tuple[int, int, int]:  # noqa: ANN401
     if not 0 < smallest <= typical <= largest:
         raise ValueError(f"a profile's sizes must ascend, found {values!r}")
     return smallest, typical, largest
+
+
+def _table(content: Any, key: str, kind: type) -> dict[str, Any]:  # noqa: ANN401
+    table: dict[str, Any] = _typed(content, key, dict)
+    return {str(name): _typed(table, name, kind) for name in table}
 
 
 def _typed(content: Any, key: str, kind: Any) -> Any:  # noqa: ANN401
@@ -215,6 +216,34 @@ def read_engine(folder: Path, sidecar: Sidecar, graph: str) -> bytes:
     return content
 
 
+def precision_as_built(layer_types: LayerTypes) -> str:
+    """The precision of a parsed network, from its layers and not from what was asked for.
+
+    `int8` where it quantises, else `fp16` where most of its products compute in half precision,
+    else `fp32`.
+    """
+    if "QUANTIZE" in layer_types:
+        return "int8"
+    products = _products([layer_types])
+    return "fp16" if 2 * products["HALF"] > products.total() else "fp32"
+
+
+def describe_precision(sidecar: Sidecar) -> str:
+    """The precision in words, with the counts that it was read from."""
+    products = _products([graph.layer_types for graph in sidecar.graphs.values()])
+    listed = ", ".join(f"{count} in {dtype}" for dtype, count in sorted(products.items()))
+    return f"{sidecar.precision} (products of the parsed network: {listed})"
+
+
+def _products(networks: Iterable[LayerTypes]) -> Counter[str]:
+    """Type → products that give it."""
+    counts: Counter[str] = Counter()
+    for network in networks:
+        for kind in PRODUCTS:
+            counts.update(network.get(kind, {}))
+    return counts
+
+
 def reasons_against(sidecar: Sidecar, machine: Machine, bundle: Bundle | None = None) -> list[str]:
     """Why engines would not run here, in plain words; empty where nothing is known against it.
 
@@ -237,22 +266,17 @@ def reasons_against(sidecar: Sidecar, machine: Machine, bundle: Bundle | None = 
     capabilities = [capability for capability, _ in machine.gpus]
     if not machine.gpus:
         reasons.append(
-            f"it needs a GPU of compute capability {sidecar.compute_capability}, there is none"
+            f"it needs a GPU of compute capability {sidecar.compute_capability}: "
+            f"{machine.without_gpu}"
         )
     elif sidecar.compute_capability not in capabilities:
         found = ", ".join(f"{gpu} ({capability})" for capability, gpu in machine.gpus)
         reasons.append(f"built for compute capability {sidecar.compute_capability}, found {found}")
     if bundle is not None:
-        reasons += _staleness(sidecar, bundle)
+        stale = [n for n in GRAPHS if bundle.graphs["fp32"][n].sha256 != sidecar.sources[n]]
+        own = bundle.graphs.get(sidecar.precision, {})
+        stale += [n for n in own if own[n].sha256 != sidecar.graphs[n].graph_sha256]
+        if stale:
+            names = " and ".join(name for name in GRAPHS if name in stale)
+            reasons.append(f"the bundle's graphs changed since: {names}")
     return reasons
-
-
-def _staleness(sidecar: Sidecar, bundle: Bundle) -> list[str]:
-    graphs = bundle.graphs.get(sidecar.precision)
-    if graphs is None:
-        # FP16 graphs are made as they are needed where the bundle does not hold them.
-        return []
-    stale = [n for n in GRAPHS if graphs[n].sha256 != sidecar.graphs[n].graph_sha256]
-    if not stale:
-        return []
-    return [f"the bundle's {sidecar.precision} graphs changed since: {', '.join(stale)}"]

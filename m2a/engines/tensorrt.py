@@ -8,23 +8,26 @@ means FP32.
 from __future__ import annotations
 
 import importlib
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from m2a.engines.profiles import Profile
+from m2a.engines.sidecar import LayerTypes
+from m2a.engines.timing_cache import TimingCacheFile
 from m2a.errors import EngineError, MissingDependencyError, UsageError
 
 FLAVOURS = {"trt": "tensorrt", "rtx": "tensorrt_rtx"}
 """Short name, as it stands in an engine's key → module."""
 
-LayerTypes = Mapping[str, Mapping[str, int]]
-"""Kind of layer → type of its output → how many."""
+OLDEST = {"trt": (10, 3), "rtx": (1, 1)}
+"""Flavour → the oldest version that builds strongly typed networks as they are needed here."""
 
 Report = Callable[[str, int, int], None]
 """Called with a phase's name, the steps done in it, and all its steps; from any thread."""
@@ -76,34 +79,74 @@ class Plan:
     seconds: float
 
 
-def find_tensorrt(flavour: str | None = None) -> TensorRT:
+def find_tensorrt(flavour: str | None = None, *, ahead_of_time: bool = False) -> TensorRT:
     """Imports TensorRT.
 
     Args:
         flavour: `trt` or `rtx`; None takes the first of them that is installed.
+        ahead_of_time: with None, take one that builds without the GPU at hand.
 
     Raises:
         UsageError: there is no such flavour.
         MissingDependencyError: it is not installed.
-        EngineError: it is installed and cannot be loaded.
+        EngineError: it is installed and cannot be loaded, or is too old.
     """
     if flavour is not None and flavour not in FLAVOURS:
         raise UsageError(f"found the flavour {flavour!r}, expected {' or '.join(FLAVOURS)}")
-    for name in FLAVOURS if flavour is None else [flavour]:
-        try:
-            module = importlib.import_module(FLAVOURS[name])
-        except ModuleNotFoundError as error:
-            if error.name != FLAVOURS[name]:
-                raise EngineError(f"{FLAVOURS[name]} cannot be loaded: {error}") from error
-            continue
-        except (ImportError, OSError, RuntimeError) as error:
-            raise EngineError(f"{FLAVOURS[name]} cannot be loaded: {error}") from error
-        return TensorRT(name, module)
-    rtx = flavour == "rtx"
+    wanted = list(FLAVOURS) if flavour is None else [flavour]
+    installed = [found for name in wanted if (found := _import(name)) is not None]
+    if flavour is None and ahead_of_time:
+        installed.sort(key=lambda found: not found.targets)
+    if installed:
+        return _recent(installed[0])
+    rtx = flavour == "rtx" or (flavour is None and ahead_of_time)
     raise MissingDependencyError(
         "tensorrt-rtx" if rtx else "tensorrt",
         extra="tensorrt-rtx" if rtx else "tensorrt",
-        purpose="Building an engine",
+        purpose="Building an engine ahead of time" if rtx else "Building an engine",
+    )
+
+
+def _import(flavour: str) -> TensorRT | None:
+    name = FLAVOURS[flavour]
+    try:
+        return TensorRT(flavour, importlib.import_module(name))
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise EngineError(f"{name} cannot be loaded: {error}") from error
+        return None
+    except (ImportError, OSError, RuntimeError) as error:
+        raise EngineError(f"{name} cannot be loaded: {error}") from error
+
+
+def _recent(found: TensorRT) -> TensorRT:
+    oldest = OLDEST[found.flavour]
+    numbers = tuple(int(number) for number in re.findall(r"\d+", found.version)[:2])
+    if numbers < oldest:
+        wanted = ".".join(map(str, oldest))
+        raise EngineError(
+            f"{FLAVOURS[found.flavour]} {found.version} is too old, expected {wanted} or newer"
+        )
+    return found
+
+
+def check_target(tensorrt: TensorRT, target: str | None) -> None:
+    """Refuses a target before any work is done.
+
+    Raises:
+        UsageError: it cannot build for the target ahead of time.
+    """
+    if target is None or target in tensorrt.targets:
+        return
+    name = f"{FLAVOURS[tensorrt.flavour]} {tensorrt.version}"
+    if not tensorrt.targets:
+        raise UsageError(
+            f"{name} builds for the GPU at hand alone; for {target} ahead of time take TensorRT "
+            "for RTX: --flavour rtx, pip install 'm2a[tensorrt-rtx]'"
+        )
+    raise UsageError(
+        f"{name} does not build for {target} ahead of time; it does for "
+        f"{', '.join(tensorrt.targets)}"
     )
 
 
@@ -114,9 +157,9 @@ def build_plan(
     *,
     target: str | None,
     workspace: int | None = None,
-    timing_cache: bytes | None = None,
+    timings: TimingCacheFile | None = None,
     report: Report = lambda *_: None,
-) -> tuple[Plan, bytes | None]:
+) -> Plan:
     """Builds an engine from an ONNX graph.
 
     Args:
@@ -126,25 +169,21 @@ def build_plan(
         target: a compute capability such as `sm86`, one of `TensorRT.targets`; None builds for
             the GPU at hand.
         workspace: bytes of scratch memory a layer may take; None leaves it to TensorRT.
-        timing_cache: what an earlier build measured.
-        report: told of the progress, where this TensorRT tells it.
+        timings: what earlier builds measured, and where what this one measures goes. TensorRT for
+            RTX measures nothing when it builds.
+        report: told of the progress, where this TensorRT tells it, one call at a time.
 
     Returns:
-        The plan, and the timing cache afterwards; None where there is none.
+        The plan.
 
     Raises:
         UsageError: it cannot build for the target.
         EngineError: TensorRT refuses the graph or fails to build; its own words are quoted.
         KeyboardInterrupt: Ctrl-C; the build is told to stop, and waited for.
     """
-    if target is not None and target not in tensorrt.targets:
-        known = ", ".join(tensorrt.targets) or "none: it builds for the GPU at hand alone"
-        raise UsageError(
-            f"{FLAVOURS[tensorrt.flavour]} {tensorrt.version} does not build for {target} ahead "
-            f"of time; it does for {known}"
-        )
+    check_target(tensorrt, target)
     stop = threading.Event()
-    build = _Build(tensorrt, graph, profiles, target, workspace, timing_cache, report, stop)
+    build = _Build(tensorrt, graph, profiles, target, workspace, timings, report, stop)
     # In a thread of its own: while TensorRT computes, the main thread must hear Ctrl-C.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tensorrt") as executor:
         future = executor.submit(build.run)
@@ -158,7 +197,7 @@ def build_plan(
 
 
 class _Build:
-    """One build; all of TensorRT's objects live and die in its thread."""
+    """One build. TensorRT's objects are made, and dropped, in `run`."""
 
     def __init__(
         self,
@@ -167,46 +206,53 @@ class _Build:
         profiles: Sequence[Profile],
         target: str | None,
         workspace: int | None,
-        timing_cache: bytes | None,
+        timings: TimingCacheFile | None,
         report: Report,
         stop: threading.Event,
     ) -> None:
-        self._trt, self._flavour, self._graph = tensorrt.module, tensorrt.flavour, graph
+        self._trt, self._graph = tensorrt.module, graph
         self._profiles, self._target, self._workspace = profiles, target, workspace
-        self._timing_cache, self._report, self._stop = timing_cache, report, stop
+        self._timings = None if tensorrt.flavour == "rtx" else timings
+        self._report, self._stop = report, stop
 
-    def run(self) -> tuple[Plan, bytes | None]:
+    def run(self) -> Plan:
         began = time.perf_counter()
-        logger = _make_logger(self._trt)
+        logger = make_logger(self._trt)
         builder = self._trt.Builder(logger)
-        network = self._parse(builder, logger)
+        flag = getattr(self._trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+        network = builder.create_network(0 if flag is None else 1 << int(flag))
+        # The weights belong to the parser: it lives as long as the network.
+        parser = self._trt.OnnxParser(network, logger)
+        if not parser.parse(self._graph):
+            errors = "; ".join(str(parser.get_error(n).desc()) for n in range(parser.num_errors))
+            raise EngineError(f"TensorRT does not take the graph: {errors or logger.said()}")
         config = builder.create_builder_config()
-        self._configure(builder, config, network)
-        cache = self._set_timing_cache(config)
+        self._configure(builder, config, network, logger)
+        monitor = None
+        if hasattr(self._trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
+            monitor = make_monitor(self._trt, self._report, self._stop)
+            config.progress_monitor = monitor  # TensorRT does not keep it alive: `run` does
+        cache = self._begin_timings(config)
         content = builder.build_serialized_network(network, config)
         if content is None:
             if self._stop.is_set():
                 raise EngineError("the build was stopped")
-            raise EngineError(f"TensorRT failed to build the engine: {_said(logger)}")
-        plan = Plan(
+            raise EngineError(f"TensorRT failed to build the engine: {logger.said()}")
+        if self._timings is not None and cache is not None:
+            self._timings.update(lambda latest: merge_timings(config, cache, latest))
+        return Plan(
             content=bytes(memoryview(content)),
-            layer_types=_layer_types(self._trt, network),
+            layer_types=_layer_types(network),
             seconds=time.perf_counter() - began,
         )
-        return plan, None if cache is None else bytes(memoryview(cache.serialize()))
 
-    def _parse(self, builder: Any, logger: Any) -> Any:  # noqa: ANN401 - TensorRT has no types
-        flag = getattr(self._trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-        network = builder.create_network(0 if flag is None else 1 << int(flag))
-        parser = self._trt.OnnxParser(network, logger)
-        if not parser.parse(self._graph):
-            errors = "; ".join(str(parser.get_error(n).desc()) for n in range(parser.num_errors))
-            raise EngineError(f"TensorRT does not take the graph: {errors or _said(logger)}")
-        # The weights belong to the parser: it must live as long as the network.
-        self._parser = parser
-        return network
-
-    def _configure(self, builder: Any, config: Any, network: Any) -> None:  # noqa: ANN401
+    def _configure(
+        self,
+        builder: Any,  # noqa: ANN401 - TensorRT has no types
+        config: Any,  # noqa: ANN401
+        network: Any,  # noqa: ANN401
+        logger: Any,  # noqa: ANN401
+    ) -> None:
         trt = self._trt
         if hasattr(trt.BuilderFlag, "TF32"):
             config.clear_flag(trt.BuilderFlag.TF32)
@@ -222,25 +268,39 @@ class _Build:
             for tensor in inputs:
                 profile.set_shape(tensor.name, *sizes.shapes(tensor.name))
             if config.add_optimization_profile(profile) < 0:
-                raise EngineError(f"TensorRT refuses the optimization profile {sizes.name!r}")
-        if hasattr(trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
-            # Kept by us: TensorRT does not own it.
-            self._monitor = _make_monitor(trt, self._report, self._stop)
-            config.progress_monitor = self._monitor
+                raise EngineError(
+                    f"TensorRT refuses the optimization profile {sizes.name!r}: {logger.said()}"
+                )
 
-    def _set_timing_cache(self, config: Any) -> Any:  # noqa: ANN401
-        """TensorRT for RTX times nothing when it builds, and so has no use for a cache."""
-        if self._flavour == "rtx" or not hasattr(config, "create_timing_cache"):
+    def _begin_timings(self, config: Any) -> Any:  # noqa: ANN401
+        if self._timings is None:
             return None
-        cache = config.create_timing_cache(self._timing_cache or b"")
+        cache = config.create_timing_cache(self._timings.read())
         # One of another GPU or version is refused; then a new one is begun.
-        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        if cache is None or not config.set_timing_cache(cache, False):
             cache = config.create_timing_cache(b"")
-            config.set_timing_cache(cache, ignore_mismatch=False)
+            config.set_timing_cache(cache, False)
         return cache
 
 
-def _layer_types(trt: ModuleType, network: Any) -> dict[str, dict[str, int]]:  # noqa: ANN401
+def merge_timings(config: Any, cache: Any, latest: bytes) -> bytes:  # noqa: ANN401
+    """A build's timing cache with what other builds have written since it began.
+
+    Args:
+        config: the build's configuration, which makes the other cache.
+        cache: the build's timing cache; changed.
+        latest: the file's content now.
+
+    Returns:
+        What to write.
+    """
+    other = config.create_timing_cache(latest) if latest else None
+    if other is not None:
+        cache.combine(other, True)
+    return bytes(memoryview(cache.serialize()))
+
+
+def _layer_types(network: Any) -> dict[str, dict[str, int]]:  # noqa: ANN401
     kinds: dict[str, Counter[str]] = {}
     for number in range(network.num_layers):
         layer = network.get_layer(number)
@@ -251,46 +311,49 @@ def _layer_types(trt: ModuleType, network: Any) -> dict[str, dict[str, int]]:  #
     return {kind: dict(counts) for kind, counts in sorted(kinds.items())}
 
 
-def _make_logger(trt: ModuleType) -> Any:  # noqa: ANN401 - a class whose base is known now only
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
-        """Keeps errors instead of printing them behind our back."""
+def make_logger(trt: ModuleType) -> Any:  # noqa: ANN401 - a class whose base is known now only
+    """A logger that keeps errors instead of printing them behind our back."""
 
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.errors: list[str] = []
+            self._errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(message)
+                self._errors.append(message)
+
+        def said(self) -> str:
+            return " ".join("; ".join(self._errors).split())[:500] or "it gives no reason"
 
     return Logger()
 
 
-def _said(logger: Any) -> str:  # noqa: ANN401
-    return " ".join("; ".join(logger.errors).split())[:500] or "it gives no reason"
+def make_monitor(trt: ModuleType, report: Report, stop: threading.Event) -> Any:  # noqa: ANN401
+    """A monitor that hands the outermost phases' progress on, and stops the build when told to."""
 
-
-def _make_monitor(trt: ModuleType, report: Report, stop: threading.Event) -> Any:  # noqa: ANN401
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
-        """Hands the outermost phase's progress on, and stops the build when it is told to."""
-
         def __init__(self) -> None:
             super().__init__()
             self._steps: dict[str, int] = {}
+            self._lock = threading.Lock()  # TensorRT calls from several threads
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             if not parent_phase:
-                self._steps[phase_name] = num_steps
-                report(phase_name, 0, num_steps)
+                with self._lock:
+                    self._steps[phase_name] = num_steps
+                    report(phase_name, 0, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            if phase_name in self._steps:
-                report(phase_name, step + 1, self._steps[phase_name])
+            with self._lock:
+                if phase_name in self._steps:
+                    report(phase_name, step + 1, self._steps[phase_name])
             return not stop.is_set()
 
         def phase_finish(self, phase_name: str) -> None:
-            steps = self._steps.pop(phase_name, None)
-            if steps is not None:
-                report(phase_name, steps, steps)
+            with self._lock:
+                steps = self._steps.pop(phase_name, None)
+                if steps is not None:
+                    report(phase_name, steps, steps)
 
     return Monitor()

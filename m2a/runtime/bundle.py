@@ -106,6 +106,11 @@ class Bundle:
     reference_file: StoredFile
 
     @property
+    def packaged(self) -> bool:
+        """Whether it is the one inside the package, which is never changed."""
+        return self.path.resolve() == PACKAGED.resolve()
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions it holds graphs for."""
         return tuple(self.graphs)
@@ -258,7 +263,7 @@ def _limits(manifest: _Fields, precision: str) -> dict[str, float]:
     if precision == "fp32":
         return dict.fromkeys(STAGES, LIMIT_FP32)
     limits = manifest.section("limits").section(precision)
-    return {stage: float(limits.get(stage, float, int)) for stage in STAGES}
+    return {stage: limits.share(stage) for stage in STAGES}
 
 
 class _Fields:
@@ -279,6 +284,15 @@ class _Fields:
                 f"{self._source}: {self._name}{key} must be {expected}, found {found}"
             )
         return value
+
+    def share(self, key: str) -> float:
+        """A number above 0 and at most 1."""
+        value = self.get(key, float, int)
+        if not 0 < value <= 1:
+            raise BundleError(
+                f"{self._source}: {self._name}{key} must lie in (0, 1], found {value!r:.60}"
+            )
+        return float(value)
 
     def section(self, key: str) -> _Fields:
         return _Fields(self._source, self.get(key, dict), name=f"{self._name}{key}.")

@@ -7,15 +7,20 @@ without torch: the reference travels with the bundle.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.runtime.bundle import Bundle
+from m2a.runtime.bundle import STAGES, Bundle
 from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
 from m2a.runtime.sites import pad_image
+
+LIMIT_RELATIVE = 0.25
+"""Largest relative error of a variant on a given picture: 12 dB below what it is an error of."""
 
 MOTION_BOUND = 48.0
 """|d| in pixels per axis: motion errors are stated as a share of it."""
@@ -28,7 +33,8 @@ class Stage:
     Attributes:
         name: `mask`, `restore.residual`, `restore.motion` or `picture`.
         error: the largest absolute difference; of motion as a share of its 48-pixel bound; of
-            the picture in 8-bit levels.
+            the picture in 8-bit levels. Of a variant on a given picture, where the largest error
+            depends on the picture: the `relative_error` (of the mask's logits).
         limit: what it must not exceed.
     """
 
@@ -82,8 +88,8 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
         bundle: the bundle.
         deblurrer: what is verified; opened from the bundle on any backend and precision.
         image: compare on this picture, with the bundle's FP32 graphs computed on the CPU node by
-            node, unoptimised. None compares on the reference image, with the torch masked dense
-            network's results that `export` stored.
+            node, unoptimised; a variant by relative errors. None compares on the reference image,
+            with the torch masked dense network's results that `export` stored.
 
     Returns:
         The `Verification`.
@@ -100,28 +106,31 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
     colour = check_pixels(expected.image)
     surroundings = pad_image(colour.to_float())
     height, width = expected.mask.shape
-    limits = bundle.limits[deblurrer.precision]
+    relative = image is not None and deblurrer.precision != "fp32"
+    limits = (
+        dict.fromkeys(STAGES, LIMIT_RELATIVE) if relative else bundle.limits[deblurrer.precision]
+    )
     probability = deblurrer.predict(surroundings)[:height, :width]
-    stages = [
-        Stage(
-            name="mask",
-            error=worst(probability - expected.probability),
-            limit=limits["mask"],
-        )
-    ]
+    pairs: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {
+        "mask": (probability, expected.probability)
+    }
+    if relative:
+        pairs["mask"] = (logits(probability), logits(expected.probability))
+    stages = []
     if expected.mask.any():
         restored = deblurrer.restore(surroundings, expected.mask)
         active = np.isfinite(restored.motion)
-        motion_error = worst((restored.motion - expected.motion)[active]) / MOTION_BOUND
-        stages += [
-            Stage(
-                name="restore.residual",
-                error=worst(restored.residual - expected.residual),
-                limit=limits["restore.residual"],
-            ),
-            Stage(name="restore.motion", error=motion_error, limit=limits["restore.motion"]),
-            Stage(name="picture", error=_picture_error(colour, expected), limit=1.0),
-        ]
+        pairs["restore.residual"] = (restored.residual, expected.residual)
+        pairs["restore.motion"] = (
+            restored.motion[active] / MOTION_BOUND,
+            expected.motion[active] / MOTION_BOUND,
+        )
+        stages = [Stage(name="picture", error=_picture_error(colour, expected), limit=1.0)]
+    measure = relative_error if relative else _largest_error
+    stages = [
+        *(Stage(name=n, error=measure(*pair), limit=limits[n]) for n, pair in pairs.items()),
+        *stages,
+    ]
     return Verification(
         reference=words,
         backend=deblurrer.backend,
@@ -129,6 +138,30 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
         coverage=float(expected.mask.mean()),
         stages=tuple(stages),
     )
+
+
+def logits(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The logits of probabilities, within what float32 tells apart from 0 and 1."""
+    inner = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    found: NDArray[np.float64] = np.log(inner / (1 - inner))
+    return found
+
+
+def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Root mean square of the error over that of the expected values' own deviation.
+
+    Returns:
+        0 where they are equal, infinite where only the expected values are constant.
+    """
+    error = float(np.square(found.astype(np.float64) - expected).mean())
+    power = float(expected.astype(np.float64).var())
+    if error == 0:
+        return 0.0
+    return math.sqrt(error / power) if power > 0 else math.inf
+
+
+def _largest_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    return worst(found - expected)
 
 
 def worst(difference: NDArray[np.float32]) -> float:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from m2a.cli import _COMMANDS
+
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "shuttle.png"
 
 
@@ -188,9 +190,7 @@ def test_the_command_line_says_which_bundle_it_took(invoke, photo, tiny_bundle, 
     assert "$M2A_BUNDLE" in invoke("run", photo, "-o", "2.png").stderr
 
 
-@pytest.mark.parametrize(
-    "command", ["run", "export", "verify", "inspect", "doctor", "eval", "synth", "train"]
-)
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_every_command_has_help_with_an_example(invoke, command):
     result = invoke(command, "--help")
     assert result.exit_code == 0

@@ -6,18 +6,20 @@ import json
 from dataclasses import replace
 
 import pytest
+from filelock import FileLock
 
 import m2a.engines.build
-from m2a.engines import Machine, Order, build_engines, engines_folder, find_tensorrt, read_sidecar
-from m2a.engines.build import engine_key, precision_as_built
-from m2a.engines.machine import this_machine
-from m2a.engines.sidecar import read_engine
-from m2a.engines.tensorrt import Plan
+from m2a.engines.build import Order, build_engines, engine_key, engines_folder
+from m2a.engines.machine import Machine, this_machine
+from m2a.engines.sidecar import read_engine, read_sidecar
+from m2a.engines.tensorrt import Plan, find_tensorrt
+from m2a.engines.timing_cache import TimingCacheFile
 from m2a.errors import EngineError
 from m2a.graphs.float16 import to_float16
 from m2a.machine.cuda_driver import CudaDriver, Gpu
 from m2a.runtime.bundle import PACKAGED, open_bundle
 
+TENSORRT = find_tensorrt("rtx")
 NO_GPU = Machine(os="linux", arch="x86_64", tensorrt={"rtx": "1.7"}, gpus=())
 
 
@@ -27,6 +29,7 @@ def order(tiny_graphs):
         precision="fp16",
         graphs={name: to_float16(m).SerializeToString() for name, m in tiny_graphs.items()},
         target="sm86",
+        sources={"mask": "1" * 64, "restore": "2" * 64},
         workspace=1 << 30,
         rebuild=("m2a", "build-engine", "--fp16", "--target", "sm86"),
     )
@@ -40,15 +43,14 @@ def planned(monkeypatch):
     def build_plan(tensorrt, graph, profiles, **settings):
         given.append(settings)
         types = {"MATRIX_MULTIPLY": {"HALF": 9, "FLOAT": 2}}
-        plan = Plan(content=b"engine of " + graph[:20], layer_types=types, seconds=1.0)
-        return plan, b"timings " + str(len(given)).encode()
+        return Plan(content=b"engine of " + graph[:20], layer_types=types, seconds=1.0)
 
     monkeypatch.setattr(m2a.engines.build, "build_plan", build_plan)
     return given
 
 
 def test_both_engines_are_built_and_described_as_they_are(order, tmp_path):
-    folder = build_engines(order, find_tensorrt("rtx"), NO_GPU, tmp_path / "engines")
+    folder = build_engines(order, TENSORRT, NO_GPU, tmp_path / "engines")
     assert sorted(path.name for path in folder.iterdir()) == [
         "engine.json",
         "mask.engine",
@@ -74,68 +76,67 @@ def test_the_key_tells_what_made_the_engines(order, tmp_path, planned):
         replace(order, workspace=None),
         replace(order, graphs={**order.graphs, "mask": b"other"}),
     ):
-        names.add(build_engines(changed, find_tensorrt("rtx"), NO_GPU, tmp_path).name)
+        names.add(build_engines(changed, TENSORRT, NO_GPU, tmp_path).name)
     assert len(names) == 4
-    again = build_engines(order, find_tensorrt("rtx"), NO_GPU, tmp_path)
+    again = build_engines(order, TENSORRT, NO_GPU, tmp_path)
     assert again.name in names
 
 
 def test_without_a_gpu_and_without_a_target_the_targets_are_named(order, tmp_path):
     with pytest.raises(EngineError, match=r"there is none here; .* --target: sm75, .*sm120"):
-        build_engines(replace(order, target=None), find_tensorrt("rtx"), NO_GPU, tmp_path)
+        build_engines(replace(order, target=None), TENSORRT, NO_GPU, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_gpu_at_hand_is_the_target(order, tmp_path, planned):
     machine = replace(NO_GPU, gpus=(("8.7", "Orin"),))
     order = replace(order, target=None)
-    sidecar = read_sidecar(build_engines(order, find_tensorrt("rtx"), machine, tmp_path))
+    sidecar = read_sidecar(build_engines(order, TENSORRT, machine, tmp_path))
     assert (sidecar.compute_capability, sidecar.gpu) == ("8.7", "Orin")
     assert {given["target"] for given in planned} == {None}
 
 
 def test_a_precision_that_the_network_does_not_have_is_no_ones_word(order, tmp_path, planned):
     with pytest.raises(EngineError, match="ordered in fp32 and was parsed in fp16"):
-        build_engines(replace(order, precision="fp32"), find_tensorrt("rtx"), NO_GPU, tmp_path)
+        build_engines(replace(order, precision="fp32"), TENSORRT, NO_GPU, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("types", "precision"),
-    [
-        ({"CONVOLUTION": {"FLOAT": 16}}, "fp32"),
-        ({"CONVOLUTION": {"HALF": 16}}, "fp16"),
-        ({"MATRIX_MULTIPLY": {"HALF": 28, "FLOAT": 2}}, "fp16"),
-        ({"MATRIX_MULTIPLY": {"HALF": 2, "FLOAT": 28}}, "fp32"),
-        ({"MATRIX_MULTIPLY": {"FLOAT": 30}, "QUANTIZE": {"INT8": 30}}, "int8"),
-        ({"CAST": {"HALF": 30}, "MATRIX_MULTIPLY": {"FLOAT": 1}}, "fp32"),
-    ],
-)
-def test_the_precision_is_that_of_the_products(types, precision):
-    assert precision_as_built(types) == precision
-
-
-def test_the_timing_cache_goes_from_build_to_build(order, tmp_path, planned):
-    cache = tmp_path / "cache" / "timing.cache"
-    build_engines(order, find_tensorrt("rtx"), NO_GPU, tmp_path, timing_cache=cache)
-    assert [given["timing_cache"] for given in planned] == [None, b"timings 1"]
-    assert cache.read_bytes() == b"timings 2"
-
-
-def test_a_failed_build_leaves_engines_and_timings_as_they_were(order, tmp_path, planned):
-    tensorrt, cache = find_tensorrt("rtx"), tmp_path / "timing.cache"
-    folder = build_engines(order, tensorrt, NO_GPU, tmp_path / "e", timing_cache=cache)
+def test_a_failed_build_leaves_older_engines_as_they_were(order, tmp_path, planned):
+    folder = build_engines(order, TENSORRT, NO_GPU, tmp_path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    timings = cache.read_bytes()
 
     def fails(*_, **__):
         raise EngineError("no")
 
     m2a.engines.build.build_plan = fails  # `planned` puts it back
     with pytest.raises(EngineError, match="no"):
-        build_engines(order, tensorrt, NO_GPU, tmp_path / "e", timing_cache=cache)
+        build_engines(order, TENSORRT, NO_GPU, tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert cache.read_bytes() == timings
+
+
+class TestTimingCacheFile:
+    def test_it_keeps_what_is_merged_into_it(self, tmp_path):
+        timings = TimingCacheFile(tmp_path / "new" / "a.cache")
+        assert timings.read() == b""
+        timings.update(lambda latest: latest + b"first ")
+        timings.update(lambda latest: latest + b"second")
+        assert timings.read() == b"first second"
+
+    def test_a_folder_that_cannot_be_written_costs_nothing_but_the_timings(self, tmp_path):
+        (tmp_path / "file").write_text("in the way")
+        timings = TimingCacheFile(tmp_path / "file" / "a.cache")
+        timings.update(lambda latest: b"lost")
+        assert timings.read() == b""
+
+    def test_another_process_is_waited_for_and_not_for_ever(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("m2a.engines.timing_cache._LOCK_SECONDS", 0.1)
+        timings = TimingCacheFile(tmp_path / "a.cache")
+        with FileLock(f"{tmp_path / 'a.cache'}.lock"):
+            timings.update(lambda latest: b"lost")
+        assert timings.read() == b""
+        timings.update(lambda latest: b"kept")
+        assert timings.read() == b"kept"
 
 
 def test_engines_lie_in_their_bundle_or_in_the_cache(tiny_bundle, tmp_path, monkeypatch):
@@ -144,16 +145,37 @@ def test_engines_lie_in_their_bundle_or_in_the_cache(tiny_bundle, tmp_path, monk
     assert engines_folder(open_bundle(PACKAGED)) == tmp_path / "m2a" / "engines"
 
 
+def test_the_packaged_models_engines_need_a_place(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(m2a.engines.build, "cache_folder", nowhere)
+    with pytest.raises(EngineError, match="set XDG_CACHE_HOME"):
+        engines_folder(open_bundle(PACKAGED))
+
+
 def test_the_machine_is_asked_of_packages_and_driver():
     gpu = Gpu(name="RTX A2000", compute_capability="8.6", memory=1)
-    machine = this_machine(driver=lambda: CudaDriver(version="12.4", gpus=(gpu,)))
+    machine = this_machine(
+        driver=lambda: CudaDriver(version="12.4", gpus=(gpu,)),
+        find={"tensorrt-cu12": "10.9", "tensorrt-rtx": "1.7"}.get,
+    )
     assert machine.gpus == (("8.6", "RTX A2000"),)
-    assert set(machine.tensorrt) == {"rtx"}
-    assert (machine.os, machine.arch) == ("linux", "x86_64")
+    assert machine.tensorrt == {"trt": "10.9", "rtx": "1.7"}
+    assert machine.fault == ""
+
+
+def test_a_driver_that_does_not_answer_is_not_no_gpu(order, tmp_path):
+    broken = this_machine(driver=lambda: CudaDriver(failure="cuInit returned 999"))
+    assert broken.fault == "cuInit returned 999"
+    with pytest.raises(EngineError, match=r"the driver does not answer \(cuInit returned 999"):
+        build_engines(replace(order, target=None), TENSORRT, broken, tmp_path)
+    none = this_machine(driver=lambda: CudaDriver(absent=True, failure="libcuda.so is not here"))
+    assert none.fault == ""
 
 
 def test_the_sidecar_is_json_without_surprises(order, tmp_path, planned):
-    folder = build_engines(order, find_tensorrt("rtx"), NO_GPU, tmp_path)
+    folder = build_engines(order, TENSORRT, NO_GPU, tmp_path)
     content = json.loads((folder / "engine.json").read_text())
     assert content["schema"] == 1
     assert content["rebuild"][:2] == ["m2a", "build-engine"]

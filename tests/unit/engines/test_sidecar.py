@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m2a.engines.machine import Machine
 from m2a.engines.sidecar import (
     SIDECAR,
     BuiltGraph,
-    Machine,
     Sidecar,
     _parse,
+    describe_precision,
+    precision_as_built,
     read_engine,
     read_sidecar,
     reasons_against,
@@ -51,6 +53,7 @@ SIDECAR_OF_AN_A2000 = Sidecar(
     settings={"strongly_typed": True},
     versions={"m2a": "0.1"},
     rebuild=("m2a", "build-engine", "--fp16", "--bundle", "my bundle", "--target", "sm86"),
+    sources=dict.fromkeys(CONTENT, "1" * 64),
     graphs={name: built(name) for name in CONTENT},
 )
 
@@ -87,7 +90,11 @@ def test_nothing_is_known_against_its_own_machine():
         ({"os": "windows"}, "this is windows on x86_64"),
         ({"tensorrt": {"trt": "10.3.0"}}, "TensorRT for RTX 1.7.1, which is not installed"),
         ({"tensorrt": {"rtx": "1.8.0"}}, "by TensorRT for RTX 1.7.1, 1.8.0 is installed"),
-        ({"gpus": ()}, "a GPU of compute capability 8.6, there is none"),
+        ({"gpus": ()}, "a GPU of compute capability 8.6: there is none here"),
+        (
+            {"gpus": (), "fault": "cuInit returned 999"},
+            r"not answer \(cuInit returned 999; see",
+        ),
         ({"gpus": (("8.9", "RTX 4090"),)}, r"capability 8.6, found RTX 4090 \(8.9\)"),
     ],
 )
@@ -101,18 +108,41 @@ def test_every_reason_is_told_at_once():
     assert len(reasons_against(SIDECAR_OF_AN_A2000, stranger)) == 3
 
 
-def test_engines_of_changed_graphs_are_stale(tiny_bundle):
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_engines_of_changed_graphs_are_stale(tiny_bundle, precision):
+    """Also where the bundle holds no FP16 graphs: they are made from the FP32 ones."""
     bundle = open_bundle(tiny_bundle)
     hashes = {name: bundle.graphs["fp32"][name].sha256 for name in CONTENT}
     fresh = replace(
         SIDECAR_OF_AN_A2000,
-        precision="fp32",
+        precision=precision,
+        sources=hashes,
         graphs={name: built(name, hashes[name]) for name in CONTENT},
     )
     assert reasons_against(fresh, ITS_MACHINE, bundle) == []
-    stale = replace(fresh, graphs={**fresh.graphs, "mask": built("mask")})
+    stale = replace(fresh, sources={**hashes, "mask": "0" * 64})
     (reason,) = reasons_against(stale, ITS_MACHINE, bundle)
-    assert reason == "the bundle's fp32 graphs changed since: mask"
+    assert reason == "the bundle's graphs changed since: mask"
+
+
+@pytest.mark.parametrize(
+    ("types", "precision"),
+    [
+        ({"CONVOLUTION": {"FLOAT": 16}}, "fp32"),
+        ({"CONVOLUTION": {"HALF": 16}}, "fp16"),
+        ({"MATRIX_MULTIPLY": {"HALF": 28, "FLOAT": 2}}, "fp16"),
+        ({"MATRIX_MULTIPLY": {"HALF": 2, "FLOAT": 28}}, "fp32"),
+        ({"MATRIX_MULTIPLY": {"FLOAT": 30}, "QUANTIZE": {"INT8": 30}}, "int8"),
+        ({"CAST": {"HALF": 30}, "MATRIX_MULTIPLY": {"FLOAT": 1}}, "fp32"),
+    ],
+)
+def test_the_precision_is_that_of_the_products(types, precision):
+    assert precision_as_built(types) == precision
+
+
+def test_the_precision_is_told_with_its_counts():
+    words = describe_precision(SIDECAR_OF_AN_A2000)
+    assert words == "fp16 (products of the parsed network: 6 in HALF)"
 
 
 def test_a_changed_byte_is_refused_with_the_command_that_rebuilds_it(folder):
@@ -137,7 +167,13 @@ def test_without_its_description_nothing_is_known(folder):
         (("precision",), "fp8"),
         (("version",), None),
         (("gpu",), 3),
-        (("rebuild",), ["rm", 3]),
+        (("rebuild",), ["m2a", "build-engine", 3]),
+        (("rebuild",), ["rm", "-rf", "/home"]),
+        (("sources",), {"mask": "0"}),
+        (("versions",), {"m2a": 1}),
+        (("graphs", "mask", "layer_types"), {"CONVOLUTION": 3}),
+        (("graphs", "mask", "layer_types"), {"CONVOLUTION": {"HALF": "many"}}),
+        (("graphs", "mask", "seconds"), 10**400),
         (("graphs",), {"mask": {}}),
         (("graphs", "mask", "path"), "../mask.engine"),
         (("graphs", "mask", "path"), "/etc/mask.engine"),
@@ -181,6 +217,9 @@ def test_any_value_anywhere_is_read_or_refused(path, value):
         content[key] = value
     try:
         found = _parse(content)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return
     found.serialise()
+    assert describe_precision(found)
+    assert found.rebuild_command.startswith("m2a build-engine")
+    assert isinstance(reasons_against(found, ITS_MACHINE), list)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+from types import ModuleType
 
 import pytest
 import tensorrt_rtx as trt
 
-from m2a.engines.build import precision_as_built
 from m2a.engines.profiles import Profile, default_profiles
-from m2a.engines.tensorrt import FLAVOURS, TensorRT, build_plan, find_tensorrt
+from m2a.engines.sidecar import precision_as_built
+from m2a.engines.tensorrt import (
+    FLAVOURS,
+    TensorRT,
+    build_plan,
+    find_tensorrt,
+    make_monitor,
+    merge_timings,
+)
 from m2a.errors import EngineError, MissingDependencyError, UsageError
 from m2a.graphs.contract import CONTRACTS
 from m2a.graphs.float16 import to_float16
@@ -74,7 +83,7 @@ def test_what_is_not_installed_names_its_extra(monkeypatch):
 def test_an_engine_is_built_in_the_types_of_the_graph(tensorrt, tiny_graphs, name, precision):
     model = tiny_graphs[name] if precision == "fp32" else to_float16(tiny_graphs[name])
     told = []
-    plan, cache = build_plan(
+    plan = build_plan(
         tensorrt,
         model.SerializeToString(),
         default_profiles(name),
@@ -83,7 +92,6 @@ def test_an_engine_is_built_in_the_types_of_the_graph(tensorrt, tiny_graphs, nam
     )
     assert len(plan.content) > 1000
     assert plan.seconds > 0
-    assert cache is None  # TensorRT for RTX times nothing
     assert precision_as_built(plan.layer_types) == precision
     phases = {phase for phase, _, _ in told}
     assert phases
@@ -101,18 +109,73 @@ def test_another_target_is_refused_with_those_there_are(tensorrt, tiny_graphs):
         )  # fmt: skip
 
 
-def test_a_tensorrt_that_cannot_build_ahead_of_time_says_so(tiny_graphs):
-    class Old:
-        __version__ = "10.3.0"
+def planted(name, version):
+    """A TensorRT that is installed and can build for the GPU at hand alone."""
+    module = ModuleType(name)
+    module.__version__ = version
+    module.IBuilderConfig = type("IBuilderConfig", (), {})
+    return module
 
-        class IBuilderConfig:
-            pass
 
-    with pytest.raises(UsageError, match=r"tensorrt 10\.3\.0 .* none: it builds for the GPU at"):
-        build_plan(
-            TensorRT("trt", Old), tiny_graphs["mask"].SerializeToString(),
-            default_profiles("mask"), target="sm86",
-        )  # fmt: skip
+def test_one_that_cannot_build_ahead_of_time_names_the_one_that_can(tiny_graphs):
+    graph = tiny_graphs["mask"].SerializeToString()
+    old = TensorRT("trt", planted("tensorrt", "10.3.0"))
+    with pytest.raises(UsageError, match=r"10\.3\.0 builds for the GPU at hand alone.*rtx"):
+        build_plan(old, graph, default_profiles("mask"), target="sm86")
+
+
+def test_with_targets_the_flavour_that_can_is_taken(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", planted("tensorrt", "10.3.0"))
+    assert find_tensorrt().flavour == "trt"
+    assert find_tensorrt(ahead_of_time=True).flavour == "rtx"
+    assert find_tensorrt("trt", ahead_of_time=True).flavour == "trt"
+
+
+def test_a_tensorrt_that_is_too_old_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", planted("tensorrt", "8.6.1.post1"))
+    with pytest.raises(EngineError, match=r"tensorrt 8\.6\.1\.post1 is too old, expected 10\.3"):
+        find_tensorrt()
+
+
+class PlayedCache:
+    """A timing cache that remembers which others went into it."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def combine(self, other, ignore_mismatch):
+        assert ignore_mismatch
+        self.content += b"+" + other.content
+
+    def serialize(self):
+        return self.content
+
+
+class PlayedConfig:
+    def create_timing_cache(self, content):
+        return None if content == b"of another GPU" else PlayedCache(content)
+
+
+@pytest.mark.parametrize(
+    ("latest", "merged"),
+    [(b"", b"mine"), (b"theirs", b"mine+theirs"), (b"of another GPU", b"mine")],
+)
+def test_timings_of_other_builds_are_not_lost(latest, merged):
+    assert merge_timings(PlayedConfig(), PlayedCache(b"mine"), latest) == merged
+
+
+def test_the_monitor_follows_the_outermost_phases_and_stops_when_told():
+    told, stop = [], threading.Event()
+    monitor = make_monitor(trt, lambda *progress: told.append(progress), stop)
+    monitor.phase_start("Build", None, 2)
+    monitor.phase_start("Inner", "Build", 9)
+    assert monitor.step_complete("Inner", 0)
+    assert monitor.step_complete("Build", 0)
+    monitor.phase_finish("Inner")
+    stop.set()
+    assert not monitor.step_complete("Inner", 1)
+    monitor.phase_finish("Build")
+    assert told == [("Build", 0, 2), ("Build", 1, 2), ("Build", 2, 2)]
 
 
 def test_what_is_no_graph_is_refused_in_tensorrts_words(tensorrt):
@@ -122,7 +185,7 @@ def test_what_is_no_graph_is_refused_in_tensorrts_words(tensorrt):
 
 def test_a_profile_that_does_not_ascend_is_refused(tensorrt, tiny_graphs):
     wrong = Profile(name="wrong", graph="mask", sizes={"H": (64, 32, 128), "W": (32, 64, 96)})
-    with pytest.raises(EngineError, match=r"profile 'wrong'|fail"):
+    with pytest.raises(EngineError, match=r"'wrong'|profile"):
         build_plan(tensorrt, tiny_graphs["mask"].SerializeToString(), [wrong], target="sm86")
 
 
@@ -139,5 +202,5 @@ def test_ctrl_c_ends_a_build_and_the_next_one_works(tensorrt, tiny_graphs):
     with pytest.raises(KeyboardInterrupt):
         build_plan(tensorrt, graph, default_profiles("restore"), target="sm86", report=interrupt)
     assert not [t for t in threading.enumerate() if t.name.startswith("tensorrt")]
-    plan, _ = build_plan(tensorrt, graph, default_profiles("restore")[:1], target="sm86")
+    plan = build_plan(tensorrt, graph, default_profiles("restore")[:1], target="sm86")
     assert plan.content

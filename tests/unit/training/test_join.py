@@ -1,0 +1,60 @@
+"""`recipes/join.py`: the restorer of one checkpoint with the mask predictor of another."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from random_network import PRESETS_AND_TINY, TINY, random_network
+from safetensors import safe_open
+
+from m2a.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
+
+SCRIPT = Path(__file__).resolve().parents[3] / "recipes" / "join.py"
+
+
+@pytest.fixture
+def join(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main = runpy.run_path(str(SCRIPT))["main"]
+    for number, name in enumerate(["restorer", "mask"]):
+        network = random_network(TINY, seed=number)
+        history = {"training": [{"recipe": name}]}
+        save_checkpoint(network, tmp_path / f"{name}.safetensors", metadata=history)
+    return lambda *arguments: CliRunner().invoke(main, arguments)
+
+
+def test_each_part_comes_from_its_own_checkpoint_with_its_history(join):
+    done = join("restorer.safetensors", "mask.safetensors", "-o", "joined.safetensors")
+    assert done.exit_code == 0, done.output
+    joined = load_checkpoint(Path("joined.safetensors")).state_dict()
+    parts = {
+        name: load_checkpoint(Path(f"{name}.safetensors")).state_dict()
+        for name in ("restorer", "mask")
+    }
+    for name, tensor in joined.items():
+        source = "restorer" if name.startswith("restorer.") else "mask"
+        assert torch.equal(tensor, parts[source][name]), name
+    with safe_open("joined.safetensors", framework="pt") as file:
+        history = json.loads(file.metadata()[HEADER])["training"]
+    assert history["restorer"] == [{"recipe": "restorer"}]
+    assert history["mask_predictor"] == [{"recipe": "mask"}]
+
+
+def test_different_networks_are_refused(join):
+    save_checkpoint(random_network(PRESETS_AND_TINY["small"], seed=0), Path("small.safetensors"))
+    done = join("restorer.safetensors", "small.safetensors", "-o", "joined.safetensors")
+    assert done.exit_code == 1
+    assert "hold different networks" in done.output
+    assert not Path("joined.safetensors").exists()
+
+
+def test_what_is_no_checkpoint_is_refused(join):
+    Path("text.safetensors").write_text("not a checkpoint")
+    done = join("restorer.safetensors", "text.safetensors", "-o", "joined.safetensors")
+    assert done.exit_code == 1
+    assert not Path("joined.safetensors").exists()
