@@ -23,8 +23,6 @@ EXTRAS: Mapping[str, Sequence[str]] = {
         "pytorch_optimizer",
         "tensorboard",
     ),
-    "tensorrt": ("filelock", "onnx", "tensorrt"),
-    "tensorrt-rtx": ("filelock", "onnx", "tensorrt-rtx"),
 }
 """Extra of m2a → the distributions that it installs on every Python."""
 
