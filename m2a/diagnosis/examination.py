@@ -17,8 +17,6 @@ from m2a.diagnosis.machine import (
     system_finding,
 )
 from m2a.diagnosis.nvidia import (
-    OLDEST_TENSORRT,
-    OLDEST_TENSORRT_RTX,
     driver_finding,
     gpu_finding,
     pycuda_finding,
@@ -35,12 +33,12 @@ from m2a.diagnosis.packages import (
     import_separately,
     is_importable,
     numpy_finding,
-    version_of,
 )
 from m2a.diagnosis.pictures import libvips_finding
 from m2a.diagnosis.provider_trial import SECONDS, try_backend
 from m2a.diagnosis.storage import folder_finding
 from m2a.machine.cuda_driver import ask_driver
+from m2a.machine.installed import TENSORRT, Flavour, version_of
 
 __all__ = ["examine"]
 
@@ -136,13 +134,9 @@ def _what_needs_numpy(bundle: Path | None, sees_gpu: Callable[[], bool]) -> dict
 
 
 def _optional_packages() -> Iterator[Finding]:
-    builders = (
-        ("TensorRT", "tensorrt", OLDEST_TENSORRT),
-        ("TensorRT for RTX", "tensorrt_rtx", OLDEST_TENSORRT_RTX),
-    )
-    for topic, module, oldest in builders:
-        check = functools.partial(_tensorrt, topic, module, oldest)
-        yield from isolated(topic, check, seconds=_LONG)
+    for flavour in TENSORRT.values():
+        check = functools.partial(_tensorrt, flavour)
+        yield from isolated(flavour.title, check, seconds=_LONG)
     yield from isolated(
         "pycuda",
         lambda: [pycuda_finding(find=version_of, attempt=import_separately)],
@@ -153,9 +147,9 @@ def _optional_packages() -> Iterator[Finding]:
         yield from isolated(f"extra {extra}", check, seconds=_BRIEF)
 
 
-def _tensorrt(topic: str, module: str, oldest: tuple[int, ...]) -> Iterator[Finding]:
-    attempt = import_separately if is_importable(module) else None
-    yield tensorrt_finding(topic, module, oldest=oldest, attempt=attempt)
+def _tensorrt(flavour: Flavour) -> Iterator[Finding]:
+    attempt = import_separately if is_importable(flavour.module) else None
+    yield tensorrt_finding(flavour.title, flavour.module, oldest=flavour.oldest, attempt=attempt)
 
 
 def _extra(extra: str) -> Iterator[Finding]:

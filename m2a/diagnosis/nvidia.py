@@ -6,14 +6,11 @@ import re
 from collections.abc import Callable
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
-from m2a.diagnosis.packages import VersionOf
 from m2a.machine.cuda_driver import CudaDriver
+from m2a.machine.installed import VersionOf
 from m2a.machine.separate_process import Reply
 
 DRIVER_PAGE = "https://www.nvidia.com/drivers"
-
-OLDEST_TENSORRT = (10, 3)
-OLDEST_TENSORRT_RTX = (1, 1)
 
 
 def driver_finding(driver: CudaDriver) -> Finding:

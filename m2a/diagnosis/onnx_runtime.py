@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
-from m2a.diagnosis.packages import VersionOf, version_of
 from m2a.diagnosis.provider_trial import Trial, Try
+from m2a.machine.installed import VersionOf, version_of
 
 DISTRIBUTIONS = (
     "onnxruntime",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
+from m2a.machine.installed import VersionOf, version_of
 from m2a.machine.separate_process import Reply, ask
-
-VersionOf = Callable[[str], "str | None"]
-"""The name of a distribution → its version, or None where it is not installed."""
 
 EXTRAS: Mapping[str, Sequence[str]] = {
     "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
@@ -28,16 +26,6 @@ EXTRAS: Mapping[str, Sequence[str]] = {
 
 _STANDS_IN = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python")}
 """Distribution → others that bring the same module."""
-
-
-def version_of(distribution: str) -> str | None:
-    """Returns an installed distribution's version, or None where it is not installed."""
-    try:
-        metadata = importlib.metadata.distribution(distribution).metadata
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    # A folder that an interrupted installation left has a name and nothing else.
-    return metadata["Version"] if metadata and "Version" in metadata else "unknown"
 
 
 def extra_finding(extra: str, *, find: VersionOf = version_of) -> Finding:

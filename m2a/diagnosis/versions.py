@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 
 from m2a.diagnosis.onnx_runtime import DISTRIBUTIONS
-from m2a.diagnosis.packages import VersionOf, version_of
+from m2a.machine.installed import VersionOf, version_of
 
 _LIBVIPS = "pyvips-binary"
 _REQUIRED = ("numpy", "pyvips")

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from m2a.machine.cuda_driver import CudaDriver, ask_driver
-
-DISTRIBUTIONS = {
-    "trt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
-    "rtx": ("tensorrt-rtx",),
-}
-"""Flavour → the distributions that may carry it, and so its version."""
+from m2a.machine.installed import TENSORRT, VersionOf, version_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +36,10 @@ class Machine:
         return "there is none here"
 
 
-def version_of(distribution: str) -> str | None:
-    """An installed distribution's version."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def this_machine(
     *,
     driver: Callable[[], CudaDriver] = ask_driver,
-    find: Callable[[str], str | None] = version_of,
+    find: VersionOf = version_of,
 ) -> Machine:
     """Asks the installed packages and the driver.
 
@@ -62,8 +48,8 @@ def this_machine(
         find: tells a distribution's version, or None where it is not installed.
     """
     versions = {
-        flavour: next(filter(None, map(find, names)), None)
-        for flavour, names in DISTRIBUTIONS.items()
+        name: next(filter(None, map(find, flavour.distributions)), None)
+        for name, flavour in TENSORRT.items()
     }
     answer = driver()
     return Machine(

@@ -22,12 +22,10 @@ from m2a.engines.profiles import Profile
 from m2a.engines.sidecar import LayerTypes
 from m2a.engines.timing_cache import TimingCacheFile
 from m2a.errors import EngineError, MissingDependencyError, UsageError
+from m2a.machine.installed import TENSORRT
 
-FLAVOURS = {"trt": "tensorrt", "rtx": "tensorrt_rtx"}
+FLAVOURS = {name: flavour.module for name, flavour in TENSORRT.items()}
 """Short name, as it stands in an engine's key → module."""
-
-OLDEST = {"trt": (10, 3), "rtx": (1, 1)}
-"""Flavour → the oldest version that builds strongly typed networks as they are needed here."""
 
 Report = Callable[[str, int, int], None]
 """Called with a phase's name, the steps done in it, and all its steps; from any thread."""
@@ -120,7 +118,7 @@ def _import(flavour: str) -> TensorRT | None:
 
 
 def _recent(found: TensorRT) -> TensorRT:
-    oldest = OLDEST[found.flavour]
+    oldest = TENSORRT[found.flavour].oldest
     numbers = tuple(int(number) for number in re.findall(r"\d+", found.version)[:2])
     if numbers < oldest:
         wanted = ".".join(map(str, oldest))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from m2a.diagnosis.finding import Status
-from m2a.diagnosis.packages import EXTRAS, extra_finding, import_separately, version_of
+from m2a.diagnosis.packages import EXTRAS, extra_finding, import_separately
+from m2a.machine.installed import version_of
 
 if sys.version_info >= (3, 11):
     import tomllib
