@@ -7,6 +7,9 @@ with `exit_code`; a program catches `M2AError`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class M2AError(Exception):
     """The base of all errors raised by m2a on purpose.
@@ -68,6 +71,21 @@ class MissingDependencyError(M2AError):
         )
         self.package = package
         self.extra = extra
+
+
+@contextmanager
+def needing_extra(extra: str, *, purpose: str) -> Iterator[None]:
+    """Around imports: a package that is missing becomes an error that names its extra.
+
+    Raises:
+        MissingDependencyError: a package other than m2a itself is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("m2a"):
+            raise
+        raise MissingDependencyError(error.name, extra=extra, purpose=purpose) from error
 
 
 class ContractError(M2AError):

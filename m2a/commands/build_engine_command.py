@@ -15,7 +15,7 @@ from m2a.commands.options import (
     json_option,
     print_json,
 )
-from m2a.errors import MissingDependencyError
+from m2a.errors import needing_extra
 
 if TYPE_CHECKING:
     from m2a.commands.progress import Bar
@@ -72,16 +72,10 @@ def command(
       m2a build-engine --fp16
       m2a build-engine --fp16 --target sm86 --target sm89
     """
-    try:
+    extra = "tensorrt-rtx" if targets or flavour == "rtx" else "tensorrt"
+    with needing_extra(extra, purpose="Building an engine"):
         from m2a.engines import build
         from m2a.engines.timing_cache import TimingCacheFile
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("m2a"):
-            raise
-        extra = "tensorrt-rtx" if targets or flavour == "rtx" else "tensorrt"
-        raise MissingDependencyError(
-            error.name, extra=extra, purpose="Building an engine"
-        ) from error
     from m2a.engines.machine import this_machine
     from m2a.engines.sidecar import read_sidecar
     from m2a.engines.tensorrt import find_tensorrt

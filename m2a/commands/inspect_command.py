@@ -63,10 +63,12 @@ def _inspect_engine(path: Path, *, as_json: bool) -> bool:
 
     sidecar = read_sidecar(path)
     folder = path if path.is_dir() else path.parent
+    bundle, faults = None, []
     try:
-        reasons = reasons_against(sidecar, this_machine(), _bundle_of(folder))
+        bundle = _bundle_of(folder)
     except BundleError as error:
-        reasons = [*reasons_against(sidecar, this_machine()), str(error)]
+        faults = [str(error)]
+    reasons = [*reasons_against(sidecar, this_machine(), bundle), *faults]
     reasons += [fault for name in GRAPHS if (fault := _fault_of(folder, sidecar, name))]
     if as_json:
         print_json(

@@ -10,8 +10,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-import m2a.machine.cuda_driver
 from m2a.cli import main
+from m2a.engines.machine import this_machine
 from m2a.machine.cuda_driver import CudaDriver
 from m2a.runtime.bundle import open_bundle
 
@@ -23,9 +23,8 @@ def invoke(tiny_bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     absent = CudaDriver(absent=True, failure="libcuda.so.1 is not here")
-    monkeypatch.setattr("m2a.engines.machine.this_machine.__kwdefaults__", {
-        **m2a.engines.machine.this_machine.__kwdefaults__, "driver": lambda: absent,
-    })  # fmt: skip
+    machine = this_machine(driver=lambda: absent)
+    monkeypatch.setattr("m2a.engines.machine.this_machine", lambda: machine)
     return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments])
 
 
