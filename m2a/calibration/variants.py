@@ -35,7 +35,13 @@ from m2a.runtime.bundle import (
     Reference,
     open_bundle,
 )
-from m2a.runtime.sites import BORDER, build_sites, extract_patches, pad_image, pad_mask
+from m2a.runtime.sites import (
+    build_sites,
+    extract_patches,
+    mask_graph_image,
+    pad_image,
+    pad_mask,
+)
 from m2a.runtime.verify import MOTION_BOUND, logits, relative_error, worst
 
 MIN_IOU = 0.97
@@ -279,11 +285,9 @@ def _crop(reference: Reference) -> Reference:
 
 def _feeds(reference: Reference) -> tuple[Outputs, dict[str, NDArray[np.generic]]]:
     surroundings = pad_image(reference.image.astype(np.float32) / np.float32(255))
-    inner = surroundings[BORDER:-BORDER, BORDER:-BORDER]
     sites = build_sites(pad_mask(reference.mask))
     patches = extract_patches(surroundings, sites.pixels)
-    image = np.ascontiguousarray(inner.transpose(2, 0, 1))[None]
-    return {"image": image}, {"patches": patches, **sites.tables}
+    return {"image": mask_graph_image(surroundings)}, {"patches": patches, **sites.tables}
 
 
 def _computed(graphs: Graphs, reference: Reference) -> Outputs:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -245,7 +249,10 @@ def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_jso
     try:
         # On one terminal the objects and the bar would write over each other.
         hidden = as_json and sys.stdout.isatty()
-        with progress_bar(total, "Deblurring", quiet=True, hidden=hidden) as bar:
+        with (
+            _held_interrupts() as raise_held,
+            progress_bar(total, "Deblurring", quiet=True, hidden=hidden) as bar,
+        ):
             for outcome in _outcomes(plan, settings, open_once):
                 counts[outcome.status] += 1
                 if as_json:
@@ -254,12 +261,44 @@ def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_jso
                     bar.line(f"m2a: {on_one_line(outcome.reason)}")
                 failed = counts[FAILED]
                 bar.at(counts.total(), f"{failed} failed" if failed else "")
+                raise_held()
     except KeyboardInterrupt:
         again = "" if settings.overwrite else "; --skip-existing does the rest another time"
         click.echo(summary() + again, err=True)
         raise
     click.echo(summary(), err=True)
     return 1 if counts[FAILED] else 0
+
+
+@contextmanager
+def _held_interrupts() -> Iterator[Callable[[], None]]:
+    """Holds Ctrl-C back; yields a function, called after each picture, that raises it.
+
+    An exception that meets a callback of libvips into Python is printed by cffi and lost. Whoever
+    does not want to wait for the picture at hand presses Ctrl-C again.
+    """
+    came = False
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came and callable(before):
+            before(number, frame)
+        came = True
+
+    def raise_held() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    # Elsewhere than in the main thread, or where signals are ignored, there is nothing to hold.
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield raise_held
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield raise_held
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _outcomes(plan: Plan, settings: Settings, open_deblurrer: Open) -> Iterator[Outcome]:

@@ -20,7 +20,14 @@ from m2a.graphs.contract import CONTRACTS
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
 from m2a.runtime.bundle import LIMIT_FP32
-from m2a.runtime.sites import BORDER, Sites, build_sites, extract_patches, pad_image, pad_mask
+from m2a.runtime.sites import (
+    Sites,
+    build_sites,
+    extract_patches,
+    mask_graph_image,
+    pad_image,
+    pad_mask,
+)
 from m2a.runtime.verify import MOTION_BOUND, worst
 
 MIN_RESIDUAL_DEVIATION = 1e-5
@@ -119,7 +126,7 @@ def measure_parity(
 
     for case in cases:
         surroundings = pad_image(case.image)
-        padded = _tensor(surroundings[BORDER:-BORDER, BORDER:-BORDER])
+        padded = torch.from_numpy(mask_graph_image(surroundings))
         with torch.no_grad():
             probability = network.mask_predictor(padded).sigmoid()
             folded_probability = folded(padded)

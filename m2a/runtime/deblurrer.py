@@ -22,7 +22,15 @@ from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
 from m2a.runtime.bundle import GRAPHS, Bundle, find_bundle
 from m2a.runtime.images import read_photo
 from m2a.runtime.pixels import Pixels, check_pixels
-from m2a.runtime.sites import BORDER, build_sites, dilate, extract_patches, pad_image, pad_mask
+from m2a.runtime.sites import (
+    BORDER,
+    build_sites,
+    dilate,
+    extract_patches,
+    mask_graph_image,
+    pad_image,
+    pad_mask,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +184,7 @@ class Deblurrer:
         Returns:
             f32 [H', W'], the probability of visible motion blur.
         """
-        inner = surroundings[BORDER:-BORDER, BORDER:-BORDER]
-        image = np.ascontiguousarray(inner.transpose(2, 0, 1))[None]
+        image = mask_graph_image(surroundings)
         probability: NDArray[np.float32] = self._mask.run({"image": image})["mask"][0, 0]
         return probability
 

@@ -207,6 +207,19 @@ def _max_pool(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return rows[:, 0::2] | rows[:, 1::2]
 
 
+def mask_graph_image(surroundings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The input `image` of the mask graph: the padded picture without its border.
+
+    Args:
+        surroundings: f32 [H' + 4, W' + 4, 3], from `pad_image`.
+
+    Returns:
+        f32 [1, 3, H', W'], C-contiguous.
+    """
+    inner = surroundings[BORDER:-BORDER, BORDER:-BORDER]
+    return np.ascontiguousarray(inner.transpose(2, 0, 1))[None]
+
+
 def extract_patches(
     surroundings: NDArray[np.float32], pixels: NDArray[np.int64]
 ) -> NDArray[np.float32]:
