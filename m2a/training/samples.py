@@ -21,7 +21,8 @@ class SynthesisConfig:
         blur_length: arc length of a trajectory, px, log-uniform.
         scale: scale of the photographs, log-uniform; raised where a photograph is too small.
         object_size: longer side of an object, as a fraction of the crop's shorter side;
-            a moving region of the photograph has at least 0.2.
+            a moving region of the photograph has at least 0.2. Uniform.
+        log_object_size: log-uniform instead, so that a wide range still has many small objects.
         noise_sigma: standard deviation of the noise, of display values in [0, 1].
         jpeg_quality: quality of the blurred image's JPEG compression, or None for no JPEG.
         jpeg_probability: how often the blurred image is compressed.
@@ -46,6 +47,7 @@ class SynthesisConfig:
     blur_length: tuple[float, float] = (4.0, 60.0)
     scale: tuple[float, float] = (0.25, 1.0)
     object_size: tuple[float, float] = (0.08, 0.6)
+    log_object_size: bool = False
     noise_sigma: tuple[float, float] = (0.0, 2.0 / 255.0)
     jpeg_quality: tuple[int, int] | None = (80, 98)
     jpeg_probability: float = 0.5

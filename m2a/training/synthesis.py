@@ -236,6 +236,9 @@ def _draw_motion(
 
 
 def _draw_object_size(rng: np.random.Generator, config: SynthesisConfig) -> float:
+    if config.log_object_size:
+        low, high = np.log(config.object_size)
+        return float(np.exp(rng.uniform(low, high))) * min(config.frame)
     return float(rng.uniform(*config.object_size)) * min(config.frame)
 
 

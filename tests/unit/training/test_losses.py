@@ -132,3 +132,21 @@ def test_a_batch_without_labels_costs_nothing():
 def test_a_batch_without_blur_still_pays_for_false_alarms():
     quiet, alarm = (mask_loss(label(v, v), label(0, 0), label(1, 1)) for v in (-9.0, 9.0))
     assert quiet < 0.01 < alarm
+
+
+def test_a_small_object_missed_costs_as_much_as_a_large_one_missed():
+    """The crops' own half of the Dice part; over the whole batch the small one hardly counts."""
+    target = torch.zeros(2, 1, 1, 100)
+    target[0, ..., :99], target[1, ..., :4] = 1, 1
+    found = 40 * (target - 0.5)
+
+    def loss_without(crop):
+        logits = found.clone()
+        logits[crop] = -20
+        entropy = 20 * target[crop].sum() / 200
+        return (mask_loss(logits, target, torch.ones_like(target)) - entropy).item()
+
+    whole = [1 - (2 * n + 1) / (103 + n + 1) for n in (4, 99)]
+    crops = [(1 - 1 / (n + 1)) / 2 for n in (99, 4)]
+    for crop in (0, 1):
+        assert loss_without(crop) == pytest.approx(0.5 * (whole[crop] + crops[crop]), abs=1e-5)
