@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,6 +61,38 @@ def precision_option(command: Command) -> Command:
         show_default=True,
         help="Which of the bundle's graphs to compute.",
     )(command)
+
+
+class MemorySize(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
+    """A number of bytes such as `2GiB`, `800MiB` or `1.5G`; the units are powers of 1024."""
+
+    name = "SIZE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Parses the text."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value), re.IGNORECASE)
+        if match is None:
+            self.fail(f"expected a size such as 2GiB or 800MiB, found {value!r}", param, ctx)
+        number, unit = match.groups()
+        return int(float(number) * 1024 ** " KMGT".index(unit.upper() or " "))
+
+
+def resource_options(command: Command) -> Command:
+    """`--max-memory SIZE` and `--threads N`."""
+    threads = click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads that compute. [default: the cores of the machine]",
+    )
+    memory = click.option(
+        "--max-memory",
+        type=MemorySize(),
+        help="What the graphs may take at a time, about, such as 2GiB: a larger picture is "
+        "computed in parts, with the same result. [default: a quarter of the memory that is free]",
+    )
+    return memory(threads(command))
 
 
 def json_option(command: Command) -> Command:

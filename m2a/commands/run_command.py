@@ -24,6 +24,7 @@ from m2a.commands.options import (
     json_option,
     precision_option,
     print_json,
+    resource_options,
 )
 from m2a.commands.run_report import echo_outcome, fields_of, summary_of
 from m2a.errors import UsageError, on_one_line
@@ -103,6 +104,7 @@ Open = Callable[[], Deblurrer]
     "--strip-metadata/--keep-metadata",
     help="Leave EXIF, XMP and IPTC out. The colour profile stays.",
 )
+@resource_options
 @json_option
 def command(
     images: tuple[str, ...],
@@ -122,6 +124,8 @@ def command(
     skip_existing: bool,
     overwrite: bool,
     strip_metadata: bool,
+    max_memory: int | None,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Deblur IMAGE: find the motion-blurred pixels and restore only those.
@@ -155,6 +159,8 @@ def command(
             threshold=threshold,
             dilate=dilate,
             allow_fallback=allow_fallback,
+            max_memory=max_memory,
+            threads=threads,
         )
 
     if takes_one_file(images, output):

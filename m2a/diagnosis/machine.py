@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
+from m2a.machine.memory import read_memory
 
 OLDEST_PYTHON = (3, 10)
 
@@ -74,30 +75,15 @@ def memory_finding(*, root: Path = _ROOT) -> Finding:
         root: where `/proc` and `/sys` lie.
     """
     topic = "memory"
-    try:
-        lines = (root / "proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+    memory = read_memory(root=root)
+    if memory is None:
         return missing(topic, "unknown on this system")
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if ":" in line}
-    if not {"MemTotal", "MemAvailable"} <= kilobytes.keys():
-        return missing(topic, "unknown: /proc/meminfo does not tell it")
-    total, available = (kilobytes[name] * 1024 for name in ("MemTotal", "MemAvailable"))
-    found = f"{_gigabytes(available)} of {_gigabytes(total)} available"
-    limit = _container_limit(root)
-    if limit is not None and limit < total:
-        found += f"; this process may take {_gigabytes(limit)}"
-        available = min(available, limit)
-    if available < LITTLE_MEMORY:
+    found = f"{_gigabytes(memory.available)} of {_gigabytes(memory.total)} available"
+    if memory.limit is not None:
+        found += f"; this process may take {_gigabytes(memory.limit)}"
+    if memory.free < LITTLE_MEMORY:
         return broken(topic, found, "close other programs, or allow the container more memory")
     return good(topic, found)
-
-
-def _container_limit(root: Path) -> int | None:
-    try:
-        text = (root / "sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
 
 
 def _usable_cores() -> int | None:

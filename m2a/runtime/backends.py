@@ -64,7 +64,12 @@ DEFAULT_BACKEND = "ort-cpu"
 
 
 def open_runners(
-    graphs: Sequence[bytes], *, backend: str, allow_fallback: bool = False, optimize: bool = True
+    graphs: Sequence[bytes],
+    *,
+    backend: str,
+    allow_fallback: bool = False,
+    optimize: bool = True,
+    threads: int | None = None,
 ) -> list[Runner]:
     """Opens graphs on one backend, all of them or none.
 
@@ -74,26 +79,38 @@ def open_runners(
         allow_fallback: use `ort-cpu` for all of them where the backend cannot be used for one;
             `Runner.backend` says which it was.
         optimize: False computes node by node as written, on one thread: the slow reference.
+        threads: threads of the computation on the CPU; None takes the cores of the machine.
 
     Raises:
-        UsageError: there is no backend of that name.
+        UsageError: there is no backend of that name, or threads is not positive.
         BackendError: the backend cannot be used here, and falling back was not allowed.
         MissingDependencyError: ONNX Runtime is not installed.
     """
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
+    if threads is not None and threads < 1:
+        raise UsageError(f"expected at least one thread, found {threads}")
+
+    def opened(backend: str) -> list[Runner]:
+        return [
+            OrtRunner(graph, backend=backend, optimize=optimize, threads=threads)
+            for graph in graphs
+        ]
+
     try:
-        return [OrtRunner(graph, backend=backend, optimize=optimize) for graph in graphs]
+        return opened(backend)
     except BackendError:
         if not allow_fallback or backend == DEFAULT_BACKEND:
             raise
-        return [OrtRunner(graph, backend=DEFAULT_BACKEND, optimize=optimize) for graph in graphs]
+        return opened(DEFAULT_BACKEND)
 
 
 class OrtRunner:
     """A graph in an ONNX Runtime session."""
 
-    def __init__(self, graph: bytes, *, backend: str, optimize: bool) -> None:
+    def __init__(
+        self, graph: bytes, *, backend: str, optimize: bool, threads: int | None = None
+    ) -> None:
         runtime = import_onnxruntime(extra=BACKENDS[backend].extra)
         chosen = BACKENDS[backend]
         available = runtime.get_available_providers()
@@ -107,6 +124,8 @@ class OrtRunner:
         settings.log_severity_level = 4  # what fails is raised; nothing is printed behind our back
         # Activations differ from photo to photo in size: an arena would keep the largest forever.
         settings.enable_cpu_mem_arena = False
+        if threads is not None:
+            settings.intra_op_num_threads = threads
         if not optimize:
             settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
             settings.intra_op_num_threads = 1

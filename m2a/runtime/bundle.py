@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BundleError, UsageError
+from m2a.runtime.parts import NetworkShape
+from m2a.runtime.sites import LEVELS
 
 SCHEMA = 1
 """Version of the manifest's layout."""
@@ -40,6 +42,9 @@ DEFAULT_THRESHOLD = 0.5
 
 DEFAULT_DILATE = 4
 """The radius in pixels of the dilation, likewise."""
+
+MAX_CHANNELS, MAX_BLOCKS = 4096, 256
+"""What a manifest may claim of a network: beyond these it is damaged."""
 
 ENVIRONMENT_VARIABLE = "M2A_BUNDLE"
 DEFAULT_DIRECTORY = "m2a-bundle"
@@ -88,6 +93,7 @@ class Bundle:
         path: the directory.
         origin: how it was chosen, for people: `--bundle`, `$M2A_BUNDLE`, …
         manifest: the whole manifest, for what is shown but not interpreted.
+        network: the network's shape, from which halos and memory follow.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is dilated.
         graphs: precision → graph name → file.
@@ -99,6 +105,7 @@ class Bundle:
     path: Path
     origin: str
     manifest: Mapping[str, Any]
+    network: NetworkShape
     threshold: float
     dilate: int
     graphs: Mapping[str, Mapping[str, StoredFile]]
@@ -248,6 +255,7 @@ def _parse(path: Path, origin: str, manifest: _Fields) -> Bundle:
         path=path,
         origin=origin,
         manifest=manifest.content,
+        network=_network(manifest.section("model").section("config")),
         threshold=threshold,
         dilate=dilate,
         graphs={
@@ -256,6 +264,15 @@ def _parse(path: Path, origin: str, manifest: _Fields) -> Bundle:
         },
         limits={p: _limits(manifest, p) for p in precisions},
         reference_file=manifest.section("reference").file(),
+    )
+
+
+def _network(config: _Fields) -> NetworkShape:
+    return NetworkShape(
+        width=config.count("width"),
+        blocks=config.per_level("blocks"),
+        mask_stem_width=config.count("mask_stem_width"),
+        mask_blocks=config.per_level("mask_blocks"),
     )
 
 
@@ -293,6 +310,27 @@ class _Fields:
                 f"{self._source}: {self._name}{key} must lie in (0, 1], found {value!r:.60}"
             )
         return float(value)
+
+    def count(self, key: str) -> int:
+        """A positive number of channels that fits any real network."""
+        value: int = self.get(key, int)
+        if not 0 < value <= MAX_CHANNELS:
+            raise BundleError(
+                f"{self._source}: {self._name}{key} must lie in 1 to {MAX_CHANNELS}, "
+                f"found {value!r:.60}"
+            )
+        return value
+
+    def per_level(self, key: str) -> tuple[int, int, int, int]:
+        """Numbers of blocks at the four levels."""
+        value = self.get(key, list)
+        whole = all(type(number) is int and 0 <= number <= MAX_BLOCKS for number in value)
+        if len(value) != LEVELS or not whole:
+            raise BundleError(
+                f"{self._source}: {self._name}{key} must be {LEVELS} integers of 0 to "
+                f"{MAX_BLOCKS}, found {value!r:.60}"
+            )
+        return (value[0], value[1], value[2], value[3])
 
     def section(self, key: str) -> _Fields:
         return _Fields(self._source, self.get(key, dict), name=f"{self._name}{key}.")

@@ -1,8 +1,8 @@
 """One call from a blurred picture to a deblurred one (DESIGN section 7).
 
 decode → pad → mask graph → threshold and dilate → tables → patches → restoration graph → add the
-residual at active pixels. Each arrow is a method, so that `verify` can feed every stage from
-elsewhere.
+residual at active pixels. Both graphs run in as many spatial parts as keep within the memory
+(`m2a.runtime.parts`); `verify` feeds each of them from elsewhere.
 """
 
 from __future__ import annotations
@@ -18,19 +18,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BackendError, UsageError
+from m2a.machine.memory import read_memory
 from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
 from m2a.runtime.bundle import GRAPHS, Bundle, find_bundle
 from m2a.runtime.images import read_photo
-from m2a.runtime.pixels import Pixels, check_pixels
+from m2a.runtime.parts import mask_parts, restore_parts, smallest_memory
+from m2a.runtime.pixels import Colour, Pixels, check_pixels
 from m2a.runtime.sites import (
-    BORDER,
+    CELL,
     build_sites,
     dilate,
     extract_patches,
     mask_graph_image,
-    pad_image,
     pad_mask,
 )
+from m2a.runtime.windows import Box, PaddedPicture
+
+SHARE_OF_MEMORY = 0.25
+"""Of the memory that the machine has free: what the graphs may take unless told otherwise."""
+
+UNKNOWN_MEMORY = 2**31
+"""Bytes to count on where the system does not tell its memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +73,30 @@ class Restored:
     """What the restoration stage returns.
 
     Attributes:
-        residual: f32 [N_0, 3], a row per active pixel, row-major.
+        residual: f32 [H, W, 3], zero at inactive pixels.
         motion: f32 [H'/4, W'/4, 4], NaN at inactive sites.
     """
 
     residual: NDArray[np.float32]
+    motion: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoredPart:
+    """The restoration of one box.
+
+    Attributes:
+        box: in the picture, without padding.
+        mask: bool [h, w], the active pixels of the box.
+        residual: f32 [N, 3], a row per active pixel, row-major.
+        cells: the 4×4 cells of the padded picture that `motion` covers.
+        motion: f32 [h / 4, w / 4, 4], NaN at inactive sites.
+    """
+
+    box: Box
+    mask: NDArray[np.bool_]
+    residual: NDArray[np.float32]
+    cells: Box
     motion: NDArray[np.float32]
 
 
@@ -81,10 +108,10 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times the block as the stage `name`."""
+        """Adds the block's time to the stage `name`."""
         began = time.perf_counter()
         yield
-        self.seconds[name] = time.perf_counter() - began
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
 class Deblurrer:
@@ -96,6 +123,7 @@ class Deblurrer:
         precision: of the bundle's graphs that it computes.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is then dilated.
+        max_memory: bytes that the graphs may take at a time, about.
     """
 
     def __init__(
@@ -107,16 +135,23 @@ class Deblurrer:
         precision: str,
         threshold: float,
         dilate: int,
+        max_memory: int,
     ) -> None:
         if not 0 < threshold <= 1:
             raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
         if dilate < 0:
             raise UsageError(f"the dilation must not be negative, found {dilate}")
+        if max_memory < (least := smallest_memory(bundle.network)):
+            raise UsageError(
+                f"this network needs at least {least / 2**20:.0f} MiB at a time, "
+                f"found a limit of {max_memory / 2**20:.0f} MiB"
+            )
         self.bundle = bundle
         self.backend = mask.backend
         self.precision = precision
         self.threshold = threshold
         self.dilate = dilate
+        self.max_memory = max_memory
         self._mask, self._restore = mask, restore
 
     def __call__(
@@ -149,22 +184,20 @@ class Deblurrer:
         size = (colour.height, colour.width)
         if mask is not None:
             check_mask(mask, size)
-        with watch.stage("pad"):
-            surroundings = pad_image(colour.to_float())
+        picture = PaddedPicture(colour)
         probability = None
         if mask is None:
-            with watch.stage("mask"):
-                probability = self.predict(surroundings)[: size[0], : size[1]]
+            probability = self.predict(picture, watch)
             with watch.stage("threshold"):
                 mask = self.active(probability)
-        if mask.any():
-            restored = self.restore(surroundings, mask, watch)
+        output = colour.source.copy()
+        motion = _no_motion(picture)
+        for part in self.restored_parts(picture, mask, watch):
             with watch.stage("scatter"):
-                output = colour.with_residual(mask, restored.residual)
-            motion = restored.motion
-        else:
-            output = colour.source.copy()
-            motion = _no_motion(surroundings)
+                place = part.box.slices
+                inner = Colour(source=colour.source[place])
+                output[place] = inner.with_residual(part.mask, part.residual)
+            motion[part.cells.slices] = part.motion
         return Result(
             image=output,
             mask=mask.copy(),
@@ -175,17 +208,31 @@ class Deblurrer:
             backend=self.backend,
         )
 
-    def predict(self, surroundings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Runs the mask graph.
+    def predict(
+        self, picture: PaddedPicture, watch: Stopwatch | None = None
+    ) -> NDArray[np.float32]:
+        """Runs the mask graph, part by part.
 
         Args:
-            surroundings: f32 [H' + 4, W' + 4, 3], from `pad_image`.
+            picture: the padded picture.
+            watch: times the stages `pad` and `mask`.
 
         Returns:
-            f32 [H', W'], the probability of visible motion blur.
+            f32 [H, W], the probability of visible motion blur.
         """
-        image = mask_graph_image(surroundings)
-        probability: NDArray[np.float32] = self._mask.run({"image": image})["mask"][0, 0]
+        watch = watch or Stopwatch()
+        height, width = picture.size
+        probability = np.empty((height, width), np.float32)
+        parts = mask_parts(self.bundle.network, picture.box, memory=self.max_memory)
+        for box, outer in parts:
+            with watch.stage("pad"):
+                image = mask_graph_image(picture.surroundings(outer))
+            with watch.stage("mask"):
+                found = self._mask.run({"image": image})["mask"][0, 0]
+                rows, columns = box.slices
+                # The box may reach into the padding; the picture ends before.
+                inner = found[box.inside(outer).slices][: height - box.top, : width - box.left]
+                probability[rows, columns] = inner
         return probability
 
     def active(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -194,40 +241,83 @@ class Deblurrer:
 
     def restore(
         self,
-        surroundings: NDArray[np.float32],
+        picture: PaddedPicture,
         mask: NDArray[np.bool_],
         watch: Stopwatch | None = None,
     ) -> Restored:
-        """Runs the restoration graph on the active pixels.
+        """Runs the restoration graph on the active pixels, and keeps all of it.
 
         Args:
-            surroundings: f32 [H' + 4, W' + 4, 3], from `pad_image`.
-            mask: bool [H, W] without padding, not empty.
-            watch: times the stages `tables`, `patches` and `restore`.
+            picture: the padded picture.
+            mask: bool [H, W] without padding.
+            watch: times the stages `pad`, `tables`, `patches` and `restore`.
 
         Returns:
             The residual and the motion.
 
         Raises:
+            BackendError: as `restored_parts`.
+        """
+        residual = np.zeros((*picture.size, 3), np.float32)
+        motion = _no_motion(picture)
+        for part in self.restored_parts(picture, mask, watch):
+            residual[part.box.slices][part.mask] = part.residual
+            motion[part.cells.slices] = part.motion
+        return Restored(residual=residual, motion=motion)
+
+    def restored_parts(
+        self,
+        picture: PaddedPicture,
+        mask: NDArray[np.bool_],
+        watch: Stopwatch | None = None,
+    ) -> Iterator[RestoredPart]:
+        """Runs the restoration graph on the active pixels, part by part.
+
+        Args:
+            picture: the padded picture.
+            mask: bool [H, W] without padding.
+            watch: times the stages `pad`, `tables`, `patches` and `restore`.
+
+        Yields:
+            The parts, which together hold every active pixel once.
+
+        Raises:
             BackendError: the backend failed, or returned values that are not finite.
         """
         watch = watch or Stopwatch()
-        with watch.stage("tables"):
-            sites = build_sites(pad_mask(mask))
-        with watch.stage("patches"):
-            patches = extract_patches(surroundings, sites.pixels)
-        with watch.stage("restore"):
-            outputs = self._restore.run({"patches": patches, **sites.tables})
-        residual, rows = outputs["residual"], outputs["motion"]
-        if not (np.isfinite(residual).all() and np.isfinite(rows).all()):
-            raise BackendError(
-                f"{self.backend} returned values that are not finite; the weights or the "
-                "precision are at fault: compare with `m2a verify`"
+        padded = pad_mask(mask)
+        parts = restore_parts(self.bundle.network, padded, memory=self.max_memory)
+        for box, outer in parts:
+            with watch.stage("pad"):
+                surroundings = picture.surroundings(outer)
+            with watch.stage("tables"):
+                active = padded[outer.slices]
+                sites = build_sites(active)
+            with watch.stage("patches"):
+                patches = extract_patches(surroundings, sites.pixels)
+            with watch.stage("restore"):
+                outputs = self._restore.run({"patches": patches, **sites.tables})
+            residual, rows = outputs["residual"], outputs["motion"]
+            if not (np.isfinite(residual).all() and np.isfinite(rows).all()):
+                raise BackendError(
+                    f"{self.backend} returned values that are not finite; the weights or the "
+                    "precision are at fault: compare with `m2a verify`"
+                )
+            motion = np.full((outer.height // CELL, outer.width // CELL, 4), np.nan, np.float32)
+            x, y = sites.tables["site_xy"].T
+            motion[y, x] = rows
+            inner = box.inside(outer)
+            kept = np.zeros_like(active)
+            kept[inner.slices] = active[inner.slices]
+            # Padding is never active, so the box may end where the picture does.
+            visible = box.grown(0, within=Box.of(picture.size))
+            yield RestoredPart(
+                box=visible,
+                mask=mask[visible.slices],
+                residual=residual[kept[active]],
+                cells=box.scaled(CELL),
+                motion=motion[inner.scaled(CELL).slices],
             )
-        motion = _no_motion(surroundings)
-        x, y = sites.tables["site_xy"].T
-        motion[y, x] = rows
-        return Restored(residual=residual, motion=motion)
 
 
 def load(
@@ -238,6 +328,8 @@ def load(
     threshold: float | None = None,
     dilate: int | None = None,
     allow_fallback: bool = False,
+    max_memory: int | None = None,
+    threads: int | None = None,
 ) -> Deblurrer:
     """Opens a bundle for deblurring.
 
@@ -250,13 +342,18 @@ def load(
             bundle's.
         dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
         allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error.
+        max_memory: bytes that the graphs may take at a time, about, beside the picture and the
+            result: larger pictures are computed in parts, with the same result. None takes a
+            quarter of the memory that is free now.
+        threads: threads that compute; None takes the cores of the machine.
 
     Returns:
         The `Deblurrer`; its `backend` says who really computes.
 
     Raises:
         BundleError: the bundle is missing or damaged.
-        UsageError: an argument is out of range, or the bundle lacks the precision.
+        UsageError: an argument is out of range, the memory does not suffice, or the bundle lacks
+            the precision.
         BackendError: the backend cannot be used on this machine.
     """
     found = find_bundle(Path(bundle) if bundle is not None else None, working_directory=False)
@@ -267,6 +364,8 @@ def load(
         threshold=threshold,
         dilate=dilate,
         allow_fallback=allow_fallback,
+        max_memory=max_memory,
+        threads=threads,
     )
 
 
@@ -278,6 +377,8 @@ def open_bundle_on(
     threshold: float | None = None,
     dilate: int | None = None,
     allow_fallback: bool = False,
+    max_memory: int | None = None,
+    threads: int | None = None,
     optimize: bool = True,
 ) -> Deblurrer:
     """Opens a bundle that was found already: see `load`.
@@ -289,6 +390,7 @@ def open_bundle_on(
         backend=backend,
         allow_fallback=allow_fallback,
         optimize=optimize,
+        threads=threads,
     )
     return Deblurrer(
         bundle,
@@ -297,7 +399,14 @@ def open_bundle_on(
         precision=precision,
         threshold=bundle.threshold if threshold is None else threshold,
         dilate=bundle.dilate if dilate is None else dilate,
+        max_memory=_default_memory(bundle) if max_memory is None else max_memory,
     )
+
+
+def _default_memory(bundle: Bundle) -> int:
+    memory = read_memory()
+    free = UNKNOWN_MEMORY if memory is None else memory.free
+    return max(int(free * SHARE_OF_MEMORY), smallest_memory(bundle.network))
 
 
 def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:
@@ -311,6 +420,6 @@ def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:
         raise UsageError(f"the mask is {found}, expected bool{list(size)}, the picture's size")
 
 
-def _no_motion(surroundings: NDArray[np.float32]) -> NDArray[np.float32]:
-    height, width = (side - 2 * BORDER for side in surroundings.shape[:2])
-    return np.full((height // 4, width // 4, 4), np.nan, np.float32)
+def _no_motion(picture: PaddedPicture) -> NDArray[np.float32]:
+    cells = picture.box.scaled(CELL)
+    return np.full((cells.height, cells.width, 4), np.nan, np.float32)

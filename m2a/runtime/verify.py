@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from m2a.runtime.bundle import STAGES, Bundle
 from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
-from m2a.runtime.sites import pad_image
+from m2a.runtime.windows import PaddedPicture
 
 LIMIT_RELATIVE = 0.25
 """Largest relative error of a variant on a given picture: 12 dB below what it is an error of."""
@@ -104,13 +104,12 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
         expected = _computed(bundle, deblurrer, image)
         words = "FP32 graphs on ort-cpu, unoptimised, on the given picture"
     colour = check_pixels(expected.image)
-    surroundings = pad_image(colour.to_float())
-    height, width = expected.mask.shape
+    picture = PaddedPicture(colour)
     relative = image is not None and deblurrer.precision != "fp32"
     limits = (
         dict.fromkeys(STAGES, LIMIT_RELATIVE) if relative else bundle.limits[deblurrer.precision]
     )
-    probability = deblurrer.predict(surroundings)[:height, :width]
+    probability = deblurrer.predict(picture)
     pairs: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {
         "mask": (probability, expected.probability)
     }
@@ -118,9 +117,10 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
         pairs["mask"] = (logits(probability), logits(expected.probability))
     stages = []
     if expected.mask.any():
-        restored = deblurrer.restore(surroundings, expected.mask)
+        restored = deblurrer.restore(picture, expected.mask)
+        residual = restored.residual[expected.mask]
         active = np.isfinite(restored.motion)
-        pairs["restore.residual"] = (restored.residual, expected.residual)
+        pairs["restore.residual"] = (residual, expected.residual)
         pairs["restore.motion"] = (
             restored.motion[active] / MOTION_BOUND,
             expected.motion[active] / MOTION_BOUND,
@@ -185,20 +185,20 @@ def _computed(bundle: Bundle, deblurrer: Deblurrer, image: Pixels) -> _Expected:
         bundle, threshold=deblurrer.threshold, dilate=deblurrer.dilate, optimize=False
     )
     colour = check_pixels(image)
-    surroundings = pad_image(colour.to_float())
-    probability = slow.predict(surroundings)[: colour.height, : colour.width]
+    picture = PaddedPicture(colour)
+    probability = slow.predict(picture)
     mask = slow.active(probability)
     if not mask.any():
         empty = np.zeros(0, np.float32)
         return _Expected(
             image=image, probability=probability, mask=mask, residual=empty, motion=empty
         )
-    restored = slow.restore(surroundings, mask)
+    restored = slow.restore(picture, mask)
     return _Expected(
         image=image,
         probability=probability,
         mask=mask,
-        residual=restored.residual,
+        residual=restored.residual[mask],
         motion=restored.motion,
     )
 

@@ -148,6 +148,9 @@ def _check_identity(config: PoolConfig) -> None:
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        # Of fields that are younger than the pool, it has the default.
+        found["synthesis"] = {**asdict(SynthesisConfig()), **found["synthesis"]}
+        found = json.loads(json.dumps(found))
         changed = sorted(name for name in asked if found[name] != asked[name])
     except (ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"{path} does not tell what the samples are: {error!r}") from error

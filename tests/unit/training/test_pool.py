@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -98,6 +99,21 @@ class TestSamplePool:
         ):
             pass
         assert [path.name for path in shards.iterdir()] == ["pool.json"]
+
+    def test_a_pool_that_is_older_than_a_setting_has_its_default(self, tmp_path):
+        Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+        config = replace(pool_config(tmp_path), folder=tmp_path / "shards")
+        with rendering(config, workers=0):
+            pass
+        identity = tmp_path / "shards" / "pool.json"
+        stored = json.loads(identity.read_text())
+        del stored["synthesis"]["log_object_size"]
+        identity.write_text(json.dumps(stored))
+        with rendering(config, workers=0):
+            pass
+        other = replace(config, synthesis=replace(config.synthesis, log_object_size=True))
+        with pytest.raises(TrainingError, match="synthesis"), rendering(other, workers=0):
+            pass
 
     def test_a_worker_that_is_stopped_while_it_writes_leaves_no_temporary_file(self, tmp_path):
         Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")

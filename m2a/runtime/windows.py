@@ -1,0 +1,106 @@
+"""Rectangular parts of a picture, read from the padded picture without making all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2a.runtime.pixels import Colour
+from m2a.runtime.sites import BORDER, padded_size, reflect_index
+
+__all__ = ["Box", "PaddedPicture"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """Rows `top` to `bottom` and columns `left` to `right`, the ends not included, in pixels."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, int]) -> Box:
+        """The whole of an array [H, W]."""
+        return cls(top=0, left=0, bottom=shape[0], right=shape[1])
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """To index an array [H, W, …]."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def grown(self, margin: int, *, within: Box) -> Box:
+        """The box with a margin all round, as far as `within` reaches."""
+        return Box(
+            top=max(self.top - margin, within.top),
+            left=max(self.left - margin, within.left),
+            bottom=min(self.bottom + margin, within.bottom),
+            right=min(self.right + margin, within.right),
+        )
+
+    def inside(self, outer: Box) -> Box:
+        """The same box, counted from the corner of `outer`."""
+        return Box(
+            top=self.top - outer.top,
+            left=self.left - outer.left,
+            bottom=self.bottom - outer.top,
+            right=self.right - outer.left,
+        )
+
+    def scaled(self, factor: int) -> Box:
+        """The cells of `factor` × `factor` pixels that the box covers; it must be aligned."""
+        return Box(
+            top=self.top // factor,
+            left=self.left // factor,
+            bottom=self.bottom // factor,
+            right=self.right // factor,
+        )
+
+
+class PaddedPicture:
+    """A picture padded by reflection, of which windows are read.
+
+    What it would be as a whole is `pad_image(colour.to_float())`: f32, six times the bytes of an
+    8-bit picture with its copy. A window is equal to that part of it, bit for bit.
+
+    Attributes:
+        box: of the padded picture [H', W'], multiples of 32.
+        size: (H, W) of the picture itself.
+    """
+
+    def __init__(self, colour: Colour) -> None:
+        self.size = (colour.height, colour.width)
+        self.box = Box.of((padded_size(colour.height), padded_size(colour.width)))
+        self._source = colour.source
+        self._rows = reflect_index(colour.height, before=BORDER, total=self.box.height)
+        self._columns = reflect_index(colour.width, before=BORDER, total=self.box.width)
+
+    def surroundings(self, box: Box) -> NDArray[np.float32]:
+        """Returns a box of the padded picture with two more pixels on each side.
+
+        Args:
+            box: inside `self.box`.
+
+        Returns:
+            f32 [h + 4, w + 4, 3], RGB in [0, 1], C-contiguous.
+        """
+        rows = self._rows[box.top : box.bottom + 2 * BORDER]
+        columns = self._columns[box.left : box.right + 2 * BORDER]
+        # What is read is one rectangle of the source: copied first, it is turned over in cache.
+        top, left = int(rows.min()), int(columns.min())
+        part = self._source[top : int(rows.max()) + 1, left : int(columns.max()) + 1]
+        turned = part[rows - top][:, columns - left]
+        return np.ascontiguousarray(Colour(source=turned).to_float())
