@@ -32,7 +32,7 @@ from m2a.runtime.sites import (
     mask_graph_image,
     pad_mask,
 )
-from m2a.runtime.windows import Box, PaddedPicture
+from m2a.runtime.windows import Box, PaddedPicture, to_unit
 
 SHARE_OF_MEMORY = 0.25
 """Of the memory that the machine has free: what the graphs may take unless told otherwise."""
@@ -226,7 +226,8 @@ class Deblurrer:
         parts = mask_parts(self.bundle.network, picture.box, memory=self.max_memory)
         for box, outer in parts:
             with watch.stage("pad"):
-                image = mask_graph_image(picture.surroundings(outer))
+                planes = mask_graph_image(picture.surroundings(outer))
+                image = to_unit(planes, picture.scale)
             with watch.stage("mask"):
                 found = self._mask.run({"image": image})["mask"][0, 0]
                 rows, columns = box.slices
@@ -294,7 +295,8 @@ class Deblurrer:
                 active = padded[outer.slices]
                 sites = build_sites(active)
             with watch.stage("patches"):
-                patches = extract_patches(surroundings, sites.pixels)
+                # Gathered as the source has them, the fewest bytes, and only then made float.
+                patches = to_unit(extract_patches(surroundings, sites.pixels), picture.scale)
             with watch.stage("restore"):
                 outputs = self._restore.run({"patches": patches, **sites.tables})
             residual, rows = outputs["residual"], outputs["motion"]

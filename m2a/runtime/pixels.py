@@ -55,6 +55,11 @@ class Colour:
         colour = self._colour(self.source).astype(np.float32) / np.float32(self.scale)
         return np.repeat(colour, 3, axis=2) if self.channels == 1 else colour
 
+    def rgb(self, place: tuple[slice, slice]) -> Pixels:
+        """Returns the source's own samples of a rectangle: [h, w, 3]; grey is repeated."""
+        colour = self._colour(self.source[place])
+        return np.repeat(colour, 3, axis=2) if self.channels == 1 else colour
+
     def with_residual(self, mask: NDArray[np.bool_], residual: NDArray[np.float32]) -> Pixels:
         """Adds the residual at the active pixels.
 

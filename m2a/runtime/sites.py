@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Samples = TypeVar("Samples", bound=np.generic)
 
 LEVELS = 4
 MOTION_LEVEL = 2
@@ -207,37 +210,35 @@ def _max_pool(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return rows[:, 0::2] | rows[:, 1::2]
 
 
-def mask_graph_image(surroundings: NDArray[np.float32]) -> NDArray[np.float32]:
+def mask_graph_image(surroundings: NDArray[Samples]) -> NDArray[Samples]:
     """The input `image` of the mask graph: the padded picture without its border.
 
     Args:
-        surroundings: f32 [H' + 4, W' + 4, 3], from `pad_image`.
+        surroundings: [H' + 4, W' + 4, 3] of any dtype, as `pad_image` returns it.
 
     Returns:
-        f32 [1, 3, H', W'], C-contiguous.
+        [1, 3, H', W'] of the same dtype, C-contiguous.
     """
     inner = surroundings[BORDER:-BORDER, BORDER:-BORDER]
     return np.ascontiguousarray(inner.transpose(2, 0, 1))[None]
 
 
-def extract_patches(
-    surroundings: NDArray[np.float32], pixels: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def extract_patches(surroundings: NDArray[Samples], pixels: NDArray[np.int64]) -> NDArray[Samples]:
     """Gathers the 5×5 RGB neighbourhood of each active pixel.
 
     Args:
-        surroundings: f32 [H + 4, W + 4, 3], C-contiguous, from `pad_image`.
+        surroundings: [H + 4, W + 4, 3] of any dtype, C-contiguous, as `pad_image` returns it.
         pixels: int64 [N], row-major indices into [H, W].
 
     Returns:
-        f32 [N, 75] in the order (ky, kx, c).
+        [N, 75] of the same dtype in the order (ky, kx, c).
     """
     padded_width = surroundings.shape[1]
     width = padded_width - 2 * BORDER
     y, x = np.divmod(pixels, width)
     first = (y * padded_width + x) * 3
-    # A kernel row is one run of 15 floats in memory: gather runs, not single values.
+    # A kernel row is one run of 15 samples in memory: gather runs, not single values.
     runs = np.lib.stride_tricks.sliding_window_view(surroundings.reshape(-1), 3 * PATCH)
     starts = first[:, None] + np.arange(PATCH) * (padded_width * 3)
-    patches: NDArray[np.float32] = runs[starts].reshape(len(pixels), 3 * PATCH * PATCH)
+    patches: NDArray[Samples] = runs[starts].reshape(len(pixels), 3 * PATCH * PATCH)
     return patches

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.runtime.pixels import Colour
+from m2a.runtime.pixels import Colour, Pixels
 from m2a.runtime.sites import BORDER, padded_size, reflect_index
 
-__all__ = ["Box", "PaddedPicture"]
+__all__ = ["Box", "PaddedPicture", "to_unit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,36 +71,51 @@ class Box:
 
 
 class PaddedPicture:
-    """A picture padded by reflection, of which windows are read.
+    """A picture padded by reflection, of which windows are read, in the samples of the source.
 
-    What it would be as a whole is `pad_image(colour.to_float())`: f32, six times the bytes of an
-    8-bit picture with its copy. A window is equal to that part of it, bit for bit.
+    As a whole and in float it would be `pad_image(colour.to_float())`, four times the bytes of an
+    8-bit picture, of which most is never looked at.
 
     Attributes:
         box: of the padded picture [H', W'], multiples of 32.
         size: (H, W) of the picture itself.
+        scale: the value of white.
     """
 
     def __init__(self, colour: Colour) -> None:
         self.size = (colour.height, colour.width)
+        self.scale = colour.scale
         self.box = Box.of((padded_size(colour.height), padded_size(colour.width)))
-        self._source = colour.source
+        self._colour = colour
         self._rows = reflect_index(colour.height, before=BORDER, total=self.box.height)
         self._columns = reflect_index(colour.width, before=BORDER, total=self.box.width)
 
-    def surroundings(self, box: Box) -> NDArray[np.float32]:
+    def surroundings(self, box: Box) -> Pixels:
         """Returns a box of the padded picture with two more pixels on each side.
 
         Args:
             box: inside `self.box`.
 
         Returns:
-            f32 [h + 4, w + 4, 3], RGB in [0, 1], C-contiguous.
+            [h + 4, w + 4, 3], RGB, C-contiguous, of the source's dtype and range: `to_unit` makes
+            float of it.
         """
         rows = self._rows[box.top : box.bottom + 2 * BORDER]
         columns = self._columns[box.left : box.right + 2 * BORDER]
-        # What is read is one rectangle of the source: copied first, it is turned over in cache.
+        # What is read is one rectangle of the source; where nothing is reflected, it is copied.
         top, left = int(rows.min()), int(columns.min())
-        part = self._source[top : int(rows.max()) + 1, left : int(columns.max()) + 1]
-        turned = part[rows - top][:, columns - left]
-        return np.ascontiguousarray(Colour(source=turned).to_float())
+        rectangle = Box(
+            top=top, left=left, bottom=int(rows.max()) + 1, right=int(columns.max()) + 1
+        )
+        part = self._colour.rgb(rectangle.slices)
+        if rectangle.height < len(rows) or rectangle.width < len(columns):
+            part = part.take(rows - top, axis=0).take(columns - left, axis=1)
+        return np.ascontiguousarray(part)
+
+
+def to_unit(samples: Pixels, scale: float) -> NDArray[np.float32]:
+    """Converts samples of any shape to f32 in [0, 1]: each is rounded to f32, then divided."""
+    unit: NDArray[np.float32] = np.divide(
+        samples, np.float32(scale), dtype=np.float32, casting="same_kind"
+    )
+    return unit

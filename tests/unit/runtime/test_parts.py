@@ -13,7 +13,7 @@ from m2a.runtime import load
 from m2a.runtime.parts import NetworkShape, mask_parts, restore_parts
 from m2a.runtime.pixels import check_pixels
 from m2a.runtime.sites import pad_image, pad_mask
-from m2a.runtime.windows import Box, PaddedPicture
+from m2a.runtime.windows import Box, PaddedPicture, to_unit
 
 SMALL = NetworkShape(width=16, blocks=(1, 1, 2, 2), mask_stem_width=8, mask_blocks=(0, 1, 1, 2))
 BASE = NetworkShape(width=32, blocks=(2, 2, 4, 4), mask_stem_width=8, mask_blocks=(0, 1, 1, 2))
@@ -153,4 +153,5 @@ def test_a_window_equals_that_part_of_the_padded_picture():
             part = whole[box.top : box.bottom + 4, box.left : box.right + 4]
             found = padded.surroundings(box)
             assert found.flags.c_contiguous
-            assert found.tobytes() == part.tobytes()
+            assert found.dtype == dtype
+            assert to_unit(found, padded.scale).tobytes() == part.tobytes()
