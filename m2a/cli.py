@@ -20,6 +20,7 @@ _COMMANDS = {
     "verify": "Prove that a bundle still computes what the trained network did.",
     "inspect": "Tell what is in a bundle.",
     "doctor": "Tell what of this machine m2a can use, and how to mend the rest.",
+    "bench": "Time every stage on this machine, against dense and against the limit.",
     "eval": "Measure a bundle on pictures whose sharp truth is known.",
     "synth": "Render photos with synthetic local motion blur, with truth and mask.",
     "train": "Train M2AENet from a folder of sharp photographs.",

@@ -40,9 +40,20 @@ from m2a.runtime.bundle import (
     help="The bundle's default for `m2a run --dilate`, pixels.",
 )
 @click.option("--fp16", is_flag=True, help="Add the FP16 variant of both graphs.")
+@click.option(
+    "--with-dense",
+    is_flag=True,
+    help="Add the same network run densely, for `m2a bench` to measure against.",
+)
 @json_option
 def command(
-    ckpt: Path, output: Path, threshold: float, dilate: int, fp16: bool, as_json: bool
+    ckpt: Path,
+    output: Path,
+    threshold: float,
+    dilate: int,
+    fp16: bool,
+    with_dense: bool,
+    as_json: bool,
 ) -> None:
     """Reparameterize a checkpoint, export both ONNX graphs and prove that they agree with torch.
 
@@ -55,7 +66,14 @@ def command(
     def progress(step: str) -> None:
         click.echo(f"{step} …", err=True)
 
-    report = export_bundle(ckpt, output, threshold=threshold, dilate=dilate, progress=progress)
+    report = export_bundle(
+        ckpt,
+        output,
+        threshold=threshold,
+        dilate=dilate,
+        with_dense=with_dense,
+        progress=progress,
+    )
     variant = None
     if fp16:
         from m2a.calibration import add_variant, make_float16

@@ -84,7 +84,7 @@ def resource_options(command: Command) -> Command:
     threads = click.option(
         "--threads",
         type=click.IntRange(min=1),
-        help="Threads that compute. [default: the cores of the machine]",
+        help="Threads that compute. [default: the cores it may use]",
     )
     memory = click.option(
         "--max-memory",

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
+from m2a.machine.cores import usable_cores
 from m2a.machine.memory import read_memory
 
 OLDEST_PYTHON = (3, 10)
@@ -49,7 +50,7 @@ def processor_finding(*, root: Path = _ROOT, machine: str = platform.machine()) 
         root: where `/proc` lies.
         machine: the architecture.
     """
-    cores = f"{_usable_cores()} of {os.cpu_count()} cores"
+    cores = f"{usable_cores()} of {os.cpu_count()} cores"
     try:
         text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -84,12 +85,6 @@ def memory_finding(*, root: Path = _ROOT) -> Finding:
     if memory.free < LITTLE_MEMORY:
         return broken(topic, found, "close other programs, or allow the container more memory")
     return good(topic, found)
-
-
-def _usable_cores() -> int | None:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _gigabytes(size: int) -> str:

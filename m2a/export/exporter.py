@@ -17,7 +17,7 @@ from m2a._version import __version__
 from m2a.errors import UsageError
 from m2a.export.parity import Case, measure_parity, parity_cases
 from m2a.export.reference import compute_reference, serialise_reference
-from m2a.export.trace import trace_mask, trace_restore
+from m2a.export.trace import trace_dense, trace_mask, trace_restore
 from m2a.graphs.manifest import graph_entries, graph_path
 from m2a.models.checkpoint import parse_checkpoint, read_checkpoint_file
 from m2a.models.cost import Cost, count_cost
@@ -34,6 +34,9 @@ from m2a.runtime.bundle import (
 )
 from m2a.runtime.bundle_files import check_replaceable, resolve_target, write_bundle
 from m2a.runtime.sites import MULTIPLE, PATCH
+
+DENSE = "fp32/dense.onnx"
+"""The file of the dense restorer."""
 
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "numpy")
 
@@ -65,6 +68,7 @@ def export_bundle(
     *,
     threshold: float = DEFAULT_THRESHOLD,
     dilate: int = DEFAULT_DILATE,
+    with_dense: bool = False,
     metrics: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
@@ -79,6 +83,7 @@ def export_bundle(
         output: the bundle's directory.
         threshold: a pixel is active where its probability is at least this, in (0, 1).
         dilate: radius in pixels by which the mask is then dilated.
+        with_dense: add the branch-fused dense restorer, which `m2a bench` measures against.
         metrics: measured quality to record in the manifest.
         progress: called with the name of each step as it begins.
 
@@ -117,7 +122,7 @@ def export_bundle(
 
     files = {graph_path(name, "fp32"): content for name, content in graphs.items()}
     files[REFERENCE] = serialise_reference(reference)
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "model": {
             "name": network.config.name,
@@ -147,6 +152,10 @@ def export_bundle(
             "onnxruntime": str(onnxruntime.__version__),
         },
     }
+    if with_dense:
+        progress("tracing the dense restorer")
+        files[DENSE] = trace_dense(network).SerializeToString()
+        manifest["dense"] = {"path": DENSE, "sha256": _sha256(files[DENSE])}
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     progress("writing the bundle")
     write_bundle(target, files)

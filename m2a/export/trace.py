@@ -1,4 +1,4 @@
-"""Tracing the network's two deployed parts to ONNX.
+"""Tracing the network's two deployed parts, and the dense one beside them, to ONNX.
 
 The module wrappers here give the exporter flat, named inputs and keep the models free of export
 concerns.
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from m2a.errors import ContractError
 from m2a.graphs.contract import CONTRACTS, IR_VERSION, LEVELS, OPSET, Port, check_contract
 from m2a.graphs.int32_indices import gather_with_int32
+from m2a.models.dense import DenseRestorer
 from m2a.models.gathered import GatheredRestorer, Tables
 from m2a.models.mask_predictor import MaskPredictor, fold_batch_norm
 from m2a.models.network import M2AENet
@@ -82,9 +83,15 @@ def trace_restore(network: M2AENet) -> onnx.ModelProto:
     return _trace(DeployedRestore(network), "restore", sizes)
 
 
+def trace_dense(network: M2AENet) -> onnx.ModelProto:
+    """Exports the branch-fused dense restorer, which only benchmarks run, likewise checked."""
+    module = DenseRestorer(copy.deepcopy(network.restorer))
+    return _trace(module, "dense", {"H": 96, "W": 128})
+
+
 def _trace(module: nn.Module, graph: str, sizes: dict[str, int]) -> onnx.ModelProto:
     contract = CONTRACTS[graph]
-    step = 32 if graph == "mask" else 1
+    step = 1 if graph == "restore" else 32
     # The exporter takes names like `32*H_` for granted only where a bare dimension is declared.
     dims = {name: torch.export.Dim(f"{name}_") for name in sizes}
     dynamic = {

@@ -51,6 +51,12 @@ RESTORE_OPERATORS = frozenset(
 )
 """No NonZero, no GatherND, no custom operator, nothing whose output shape depends on data."""
 
+DENSE_OPERATORS = (RESTORE_OPERATORS - {"MatMul", "Gemm"}) | {
+    *("And", "Clip", "Conv", "DepthToSpace", "Pad", "Range", "ReduceMean", "Reciprocal"),
+    *("Shape", "Sqrt", "Squeeze", "Transpose"),
+}
+"""Of the dense restorer, which only benchmarks run."""
+
 TYPED_OPERATORS = {
     "fp32": frozenset[str](),
     "fp16": frozenset({"Cast"}),
@@ -124,6 +130,14 @@ CONTRACTS = {
         ),
         operators=RESTORE_OPERATORS,
     ),
+    "dense": Contract(
+        inputs=(Port(name="image", dtype="float32", shape=(1, 3, "H", "W")),),
+        outputs=(
+            Port(name="residual", dtype="float32", shape=(1, 3, "H", "W")),
+            Port(name="motion", dtype="float32", shape=(1, 4, "h", "w")),
+        ),
+        operators=DENSE_OPERATORS,
+    ),
 }
 """Graph name → its contract."""
 
@@ -131,7 +145,7 @@ _DTYPES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.INT32: "int
 
 
 def check_contract(model: onnx.ModelProto, graph: str, *, precision: str = "fp32") -> None:
-    """Checks a model against the contract of the graph `mask` or `restore`.
+    """Checks a model against the contract of one of the graphs.
 
     Args:
         model: the model, with its weights.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BackendError, MissingDependencyError, UsageError
+from m2a.machine.cores import usable_cores
 
 Array = NDArray[Any]
 
@@ -79,7 +80,8 @@ def open_runners(
         allow_fallback: use `ort-cpu` for all of them where the backend cannot be used for one;
             `Runner.backend` says which it was.
         optimize: False computes node by node as written, on one thread: the slow reference.
-        threads: threads of the computation on the CPU; None takes the cores of the machine.
+        threads: threads of the computation on the CPU; None takes the cores that this process may
+            use.
 
     Raises:
         UsageError: there is no backend of that name, or threads is not positive.
@@ -124,8 +126,9 @@ class OrtRunner:
         settings.log_severity_level = 4  # what fails is raised; nothing is printed behind our back
         # Activations differ from photo to photo in size: an arena would keep the largest forever.
         settings.enable_cpu_mem_arena = False
-        if threads is not None:
-            settings.intra_op_num_threads = threads
+        # Left to itself, ONNX Runtime starts a thread for every core of the machine, and where the
+        # process may use fewer, they spin in each other's way.
+        settings.intra_op_num_threads = threads or usable_cores()
         if not optimize:
             settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
             settings.intra_op_num_threads = 1

@@ -100,6 +100,8 @@ class Bundle:
         limits: precision → stage → the largest error that `verify` accepts; FP32's are fixed,
             those of a variant come from what it measured when it was made.
         reference_file: the file of the `Reference`.
+        dense: the branch-fused dense restorer, which only benchmarks run; None where the export
+            was not asked for it.
     """
 
     path: Path
@@ -111,6 +113,7 @@ class Bundle:
     graphs: Mapping[str, Mapping[str, StoredFile]]
     limits: Mapping[str, Mapping[str, float]]
     reference_file: StoredFile
+    dense: StoredFile | None
 
     @property
     def packaged(self) -> bool:
@@ -138,6 +141,19 @@ class Bundle:
                 f"the bundle {self.path} has no {precision} graphs; it has {', '.join(self.graphs)}"
             )
         return self._read(self.graphs[precision][name])
+
+    def dense_graph(self) -> bytes:
+        """Returns the serialised dense restorer.
+
+        Raises:
+            UsageError: the bundle has none.
+            BundleError: as `graph`.
+        """
+        if self.dense is None:
+            raise UsageError(
+                f"the bundle {self.path} has no dense network; `m2a export --with-dense` adds it"
+            )
+        return self._read(self.dense)
 
     def reference(self) -> Reference:
         """Returns the reference results.
@@ -264,6 +280,7 @@ def _parse(path: Path, origin: str, manifest: _Fields) -> Bundle:
         },
         limits={p: _limits(manifest, p) for p in precisions},
         reference_file=manifest.section("reference").file(),
+        dense=manifest.section("dense").file() if "dense" in manifest.content else None,
     )
 
 

@@ -347,7 +347,7 @@ def load(
         max_memory: bytes that the graphs may take at a time, about, beside the picture and the
             result: larger pictures are computed in parts, with the same result. None takes a
             quarter of the memory that is free now.
-        threads: threads that compute; None takes the cores of the machine.
+        threads: threads that compute; None takes the cores that this process may use.
 
     Returns:
         The `Deblurrer`; its `backend` says who really computes.

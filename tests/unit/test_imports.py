@@ -26,6 +26,7 @@ LAYERS = {
     "evaluation": {"runtime"},
     "machine": set(),
     "diagnosis": {"machine", "runtime"},
+    "benchmark": {"runtime"},
     "calibration": {"graphs", "runtime", "evaluation"},
     "engines": {"graphs", "machine", "runtime"},
     "export": {"models", "graphs", "runtime"},

@@ -1,0 +1,170 @@
+"""What a benchmark says: growth with coverage, against dense, and against an earlier one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m2a.benchmark.measure import Benchmark, Measured
+from m2a.errors import UsageError
+
+FITTED = (0.02, 0.40)
+"""Coverages between which the time should grow linearly."""
+
+TOLERANCE = 0.05
+"""By how much the lower quartile may lie above the baseline's upper one before it is a regression:
+machines of one kind differ by about as much from day to day."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """How the time from mask to scatter grows with the coverage, at one size and precision.
+
+    Attributes:
+        size: (H, W).
+        precision: of the graphs.
+        r_squared: of a straight line through the medians between 2 and 40 % coverage; None where
+            fewer than three coverages lie there.
+        dense_ratio: coverage → dense median over this median; empty without a dense network.
+        crossover: the coverage from which dense is as fast, between two measured ones by straight
+            line; None where it is never, or there is no dense network.
+    """
+
+    size: tuple[int, int]
+    precision: str
+    r_squared: float | None
+    dense_ratio: dict[float, float]
+    crossover: float | None
+
+
+def growths(benchmark: Benchmark) -> list[Growth]:
+    """Analyses every size and precision of a benchmark."""
+    groups: dict[tuple[tuple[int, int], str], list[Measured]] = {}
+    for measured in benchmark.measured:
+        groups.setdefault((measured.size, measured.precision), []).append(measured)
+    found = []
+    for (size, precision), group in groups.items():
+        group.sort(key=lambda measured: measured.coverage)
+        coverages = [measured.coverage for measured in group]
+        medians = [measured.total.median for measured in group]
+        dense = benchmark.dense.get(size)
+        ratios = (
+            {}
+            if dense is None
+            else {c: dense.median / m for c, m in zip(coverages, medians, strict=True)}
+        )
+        found.append(
+            Growth(
+                size=size,
+                precision=precision,
+                r_squared=_r_squared(coverages, medians),
+                dense_ratio=ratios,
+                crossover=None if dense is None else _crossing(coverages, medians, dense.median),
+            )
+        )
+    return found
+
+
+def _r_squared(coverages: Sequence[float], medians: Sequence[float]) -> float | None:
+    low, high = FITTED
+    # A coverage is a count of pixels, so it is not exactly what was asked for.
+    inside = [
+        (c, m) for c, m in zip(coverages, medians, strict=True) if low * 0.99 <= c <= high * 1.01
+    ]
+    if len(inside) < 3:
+        return None
+    x, y = np.array(inside).T
+    residual = y - np.polyval(np.polyfit(x, y, 1), x)
+    return float(1 - residual.var() / y.var())
+
+
+def _crossing(coverages: Sequence[float], medians: Sequence[float], dense: float) -> float | None:
+    for index, median in enumerate(medians):
+        if median < dense:
+            continue
+        if index == 0:
+            return coverages[0]
+        before = medians[index - 1]
+        share = (dense - before) / (median - before)
+        return coverages[index - 1] + share * (coverages[index] - coverages[index - 1])
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression:
+    """A picture that takes longer than it did, beyond noise.
+
+    Attributes:
+        case: its name.
+        precision: of the graphs.
+        before: the baseline's upper quartile, seconds.
+        now: the lower quartile, seconds.
+    """
+
+    case: str
+    precision: str
+    before: float
+    now: float
+
+
+def regressions(benchmark: Benchmark, baseline: Path) -> list[Regression]:
+    """Compares with an earlier benchmark of the same pictures.
+
+    Args:
+        benchmark: this one.
+        baseline: a file that `m2a bench --save` wrote.
+
+    Returns:
+        Every picture whose lower quartile from mask to scatter lies more than 5 % above the
+        baseline's upper one.
+
+    Raises:
+        UsageError: the file is no benchmark, is of another backend or number of threads, or has no
+            picture in common with this one.
+    """
+    try:
+        stored = json.loads(baseline.read_text(encoding="utf-8"))
+        before = {(m["case"], m["precision"]): float(m["total"]["p75"]) for m in stored["measured"]}
+        conditions = {name: stored[name] for name in ("backend", "threads")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{baseline} is not a benchmark that m2a saved: {error!r}") from error
+    here = {"backend": benchmark.backend, "threads": benchmark.threads}
+    if conditions != here:
+        raise UsageError(f"{baseline} was measured with {conditions}, this benchmark with {here}")
+    shared = [m for m in benchmark.measured if (m.case, m.precision) in before]
+    if not shared:
+        raise UsageError(
+            f"{baseline} has none of these pictures; it has "
+            f"{', '.join(sorted({case for case, _ in before}))}"
+        )
+    return [
+        Regression(case=m.case, precision=m.precision, before=limit, now=m.total.p25)
+        for m in shared
+        if m.total.p25 > (limit := before[m.case, m.precision]) * (1 + TOLERANCE)
+    ]
+
+
+def to_json(benchmark: Benchmark, environment: dict[str, str]) -> dict[str, Any]:
+    """Returns a benchmark, what it says and where it was measured, as JSON values."""
+    return {
+        **benchmark.to_json(),
+        "growth": [
+            {
+                "size": list(growth.size),
+                "precision": growth.precision,
+                "r_squared": growth.r_squared,
+                "crossover": growth.crossover,
+                "dense_ratio": [
+                    {"coverage": coverage, "ratio": ratio}
+                    for coverage, ratio in growth.dense_ratio.items()
+                ],
+            }
+            for growth in growths(benchmark)
+        ],
+        "environment": environment,
+    }

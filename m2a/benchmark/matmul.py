@@ -1,0 +1,45 @@
+"""The limit: the best rate at which this runtime multiplies matrices on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from m2a.errors import needing_extra
+from m2a.runtime.backends import open_runners
+
+SIDE = 1024
+"""Of the square matrices: large enough for the best rate, small enough for the caches."""
+
+FLOP = 2 * SIDE**3
+"""Of one product."""
+
+
+def matmul_work(*, backend: str, threads: int | None) -> Callable[[], object]:
+    """Returns a function that multiplies two f32 matrices of 1024×1024 once.
+
+    Args:
+        backend: of `m2a.runtime.backends`.
+        threads: as there.
+
+    Raises:
+        MissingDependencyError: the package `onnx`, which writes the graph, is not installed.
+    """
+    with needing_extra("bench", purpose="Measuring the rate of matrix products"):
+        from onnx import TensorProto, checker, helper
+
+    shape = [SIDE, SIDE]
+    ports = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "abc"}
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "b"], ["c"])],
+        "matmul",
+        [ports["a"], ports["b"]],
+        [ports["c"]],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    checker.check_model(model)
+    (runner,) = open_runners([model.SerializeToString()], backend=backend, threads=threads)
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.standard_normal(shape, dtype=np.float32) for name in "ab"}
+    return lambda: runner.run(feeds)
