@@ -101,7 +101,7 @@ def motion_picture(photo: Photo, motion: NDArray[np.float32]) -> Photo:
     under = np.clip(edge + 0.5 - distance, 0, 1)[:, None]
     over = np.clip(radius + 0.5 - distance, 0, 1)[:, None]
     ground = picture[rows, columns].astype(np.float32) * (1 - under)
-    picture[rows, columns] = np.rint(ground * (1 - over) + np.float32(STROKE) * over)
+    picture[rows, columns] = np.rint(ground * (1 - over) + np.array(STROKE, np.float32) * over)
     return Photo(pixels=picture, icc_profile=photo.icc_profile if channels == 3 else None)
 
 
