@@ -213,7 +213,7 @@ def _model(provenance: Provenance) -> dict[str, object]:
     }
     # Not its whole path, which tells about the machine of whoever sends the page on.
     folder = "" if bundle.packaged else f"{bundle.path.resolve().name}, "
-    return {"Model": f"{name!s:.80}", "Bundle": f"{folder}{bundle.origin}", **hashes}
+    return {"Name": f"{name!s:.80}", "Bundle": f"{folder}{bundle.origin}", **hashes}
 
 
 def _hash(sha256: str) -> Markup:
