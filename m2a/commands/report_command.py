@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -102,6 +102,8 @@ def command(
         photos = list(_reported(images, deblurrer, mask_in, as_json=as_json))
     failed = sum(isinstance(photo, Failed) for photo in photos)
     if failed == len(photos):
+        if as_json:
+            _print_objects(photos, output)
         raise ImageError(f"{output} was not written: none of {failed} photos could be deblurred")
     page = render_page(
         photos,
@@ -118,9 +120,7 @@ def command(
     content = page.encode("utf-8")
     atomic_write(output, content, overwrite=overwrite)
     if as_json:
-        for photo in photos:
-            outcome = _outcome(photo, output)
-            print_json({"status": outcome.status, **fields_of(outcome)})
+        _print_objects(photos, output)
     click.echo(f"{on_one_line(output)}: {counted(photos)}, {len(content) / 1e6:.1f} MB", err=True)
     ctx.exit(1 if failed else 0)
 
@@ -156,6 +156,12 @@ def _reported(
             bar.at(number)
             yield photo
             raise_held()
+
+
+def _print_objects(photos: Iterable[Shown | Failed], output: Path) -> None:
+    for photo in photos:
+        outcome = _outcome(photo, output)
+        print_json({"status": outcome.status, **fields_of(outcome)})
 
 
 def _outcome(photo: Shown | Failed, output: Path) -> Outcome:

@@ -71,8 +71,10 @@ def test_where_none_can_be_read_an_older_page_stays(invoke):
     Path("a.png").write_text("bad")
     Path("b.png").write_text("bad")
     Path("report.html").write_text("precious")
-    result = invoke("report", "a.png", "b.png", "-o", "report.html", "--overwrite")
+    result = invoke("report", "a.png", "b.png", "-o", "report.html", "--overwrite", "--json")
     assert result.exit_code == 1
+    statuses = [json.loads(line)["status"] for line in result.stdout.splitlines()]
+    assert statuses == ["failed", "failed"]
     assert lines(result)[-1].startswith("m2a: report.html was not written: none of 2 photos")
     assert Path("report.html").read_text() == "precious"
 
