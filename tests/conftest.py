@@ -44,3 +44,13 @@ def tiny_graphs(tiny_bundle):
     import onnx
 
     return {name: onnx.load(tiny_bundle / "fp32" / f"{name}.onnx") for name in ("mask", "restore")}
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Headless Chromium; see `chromium.open_chromium`."""
+    from chromium import open_chromium
+
+    driver = open_chromium(tmp_path_factory.mktemp("profile"))
+    yield driver
+    driver.quit()

@@ -16,6 +16,7 @@ from m2a.commands.options import (
     bundle_option,
     chosen_bundle,
     json_option,
+    overwrite_option,
     print_json,
     resource_options,
 )
@@ -63,7 +64,7 @@ COVERAGES = "1,2,5,10,20,40,100"
     type=EXISTING_OR_NOT,
     help="Compare with what --save wrote; exit with 1 where it became slower beyond noise.",
 )
-@click.option("--overwrite/--no-overwrite", help="Replace files that exist.")
+@overwrite_option
 @bundle_option
 @backend_options
 @resource_options

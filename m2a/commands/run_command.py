@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import functools
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from m2a.commands.config_file import config_option
+from m2a.commands.interrupts import held_interrupts
 from m2a.commands.options import (
     EXISTING_OR_NOT,
     backend_options,
     bundle_option,
     chosen_bundle,
     json_option,
+    mask_options,
+    overwrite_option,
     precision_option,
     print_json,
     resource_options,
@@ -65,20 +64,7 @@ Open = Callable[[], Deblurrer]
 @bundle_option
 @backend_options
 @precision_option
-@click.option(
-    "--threshold",
-    type=float,
-    help="A pixel is restored where its blur probability is at least this. [default: the bundle's]",
-)
-@click.option(
-    "--dilate", type=int, help="Pixels by which the mask is widened. [default: the bundle's]"
-)
-@click.option(
-    "--mask-in",
-    metavar="FILE|full",
-    help="Restore these pixels instead of the predicted ones: a picture whose bright pixels are "
-    "the mask, or all pixels.",
-)
+@mask_options
 @click.option("--mask-out", type=EXISTING_OR_NOT, help="Write the restored pixels as a PNG.")
 @click.option(
     "--compare-out", type=EXISTING_OR_NOT, help="Write before and after, side by side, as a PNG."
@@ -99,7 +85,7 @@ Open = Callable[[], Deblurrer]
     "--skip-existing/--no-skip-existing",
     help="Keep files that exist and write only what is missing.",
 )
-@click.option("--overwrite/--no-overwrite", help="Replace files that exist.")
+@overwrite_option
 @click.option(
     "--strip-metadata/--keep-metadata",
     help="Leave EXIF, XMP and IPTC out. The colour profile stays.",
@@ -256,7 +242,7 @@ def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_jso
         # On one terminal the objects and the bar would write over each other.
         hidden = as_json and sys.stdout.isatty()
         with (
-            _held_interrupts() as raise_held,
+            held_interrupts() as raise_held,
             progress_bar(total, "Deblurring", quiet=True, hidden=hidden) as bar,
         ):
             for outcome in _outcomes(plan, settings, open_once):
@@ -274,37 +260,6 @@ def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_jso
         raise
     click.echo(summary(), err=True)
     return 1 if counts[FAILED] else 0
-
-
-@contextmanager
-def _held_interrupts() -> Iterator[Callable[[], None]]:
-    """Holds Ctrl-C back; yields a function, called after each picture, that raises it.
-
-    An exception that meets a callback of libvips into Python is printed by cffi and lost. Whoever
-    does not want to wait for the picture at hand presses Ctrl-C again.
-    """
-    came = False
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        if came and callable(before):
-            before(number, frame)
-        came = True
-
-    def raise_held() -> None:
-        if came:
-            raise KeyboardInterrupt
-
-    # Elsewhere than in the main thread, or where signals are ignored, there is nothing to hold.
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield raise_held
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield raise_held
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _outcomes(plan: Plan, settings: Settings, open_deblurrer: Open) -> Iterator[Outcome]:

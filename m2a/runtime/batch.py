@@ -36,11 +36,13 @@ __all__ = [
     "Outcome",
     "Settings",
     "check_files",
+    "check_mask",
     "check_plan",
     "deblur_files",
     "deblurred",
     "given_mask",
     "outcome_of",
+    "reason_of",
     "write_files",
 ]
 
@@ -134,7 +136,7 @@ def deblur_files(
                 source=job.source,
                 output=job.output,
                 status=FAILED,
-                reason=_reason(job.source, error),
+                reason=reason_of(job.source, error),
             )
             continue
         yield outcome_of(job, result)
@@ -163,7 +165,8 @@ def _deblur_file(job: Job, settings: Settings, deblurrer: Deblurrer) -> Result:
     return result
 
 
-def _reason(source: Path, error: M2AError | OSError | MemoryError) -> str:
+def reason_of(source: Path, error: M2AError | OSError | MemoryError) -> str:
+    """Why a picture failed, with its name."""
     reason = str(error)
     if isinstance(error, MemoryError):
         reason = "out of memory; take a smaller picture or a smaller mask"
@@ -180,11 +183,7 @@ def check_plan(plan: Plan, settings: Settings) -> None:
         UsageError: files exist and are neither to be replaced nor kept, or one mask is given for
             several pictures.
     """
-    if settings.mask not in (None, FULL) and len(plan.jobs) > 1:
-        raise UsageError(
-            f"--mask-in: found the picture {settings.mask} for {len(plan.jobs)} photos, "
-            f"expected {FULL!r}, or one photo"
-        )
+    check_mask(settings.mask, photos=len(plan.jobs))
     if settings.overwrite or settings.skip_existing:
         return
     existing = plan.existing
@@ -192,6 +191,23 @@ def check_plan(plan: Plan, settings: Settings) -> None:
         raise UsageError(
             f"{existing[0]}: found {len(existing)} of the files to write there already, expected "
             "new names; give --skip-existing to keep them or --overwrite to replace them"
+        )
+
+
+def check_mask(mask: str | None, *, photos: int) -> None:
+    """Refuses the picture of a mask for several photos.
+
+    Args:
+        mask: as in `Settings`.
+        photos: how many there are.
+
+    Raises:
+        UsageError: one picture is given for several photos.
+    """
+    if mask not in (None, FULL) and photos > 1:
+        raise UsageError(
+            f"--mask-in: found the picture {mask} for {photos} photos, "
+            f"expected {FULL!r}, or one photo"
         )
 
 

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from m2a.runtime.photo import Photo, eight_bits
 
-__all__ = ["compare_picture", "motion_picture"]
+__all__ = ["STROKE", "Strokes", "compare_picture", "motion_picture", "trajectory_strokes"]
 
 CELL = 4
 """Side in pixels of the cells for which a trajectory is predicted."""
 
-STROKE = np.array((255, 225, 0), np.float32)
+STROKE = (255, 225, 0)
 """The trajectories' colour; their outline is black, so that they show on any ground."""
 
 CHUNK = 1 << 21
 """Distances computed at a time: 40 MB or so."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Strokes:
+    """The trajectories that are drawn over a photo, and how wide.
+
+    Attributes:
+        curves: f32 [n, 6], per trajectory the middle of its cell (x, y) and (a_x, a_y, b_x, b_y),
+            in pixels of the photo; pixel centres have integer coordinates.
+        radius: half the width of a stroke, in pixels.
+        outline: the width of its black outline, in pixels.
+    """
+
+    curves: NDArray[np.float32]
+    radius: float
+    outline: float
 
 
 def compare_picture(before: Photo, after: NDArray[np.uint8 | np.uint16]) -> Photo:
@@ -45,34 +63,45 @@ def compare_picture(before: Photo, after: NDArray[np.uint8 | np.uint16]) -> Phot
     )
 
 
-def motion_picture(photo: Photo, motion: NDArray[np.float32]) -> Photo:
-    """The trajectories d(t) = a·t + b·t², t ∈ [-1, 1], drawn over the photo, anti-aliased.
+def trajectory_strokes(size: tuple[int, int], motion: NDArray[np.float32]) -> Strokes:
+    """Chooses the trajectories d(t) = a·t + b·t², t ∈ [-1, 1], to draw over a photo.
 
     Of each square of cells the one nearest to its middle is drawn, where any has a trajectory:
     the squares are 24 pixels wide, and in a photo of more than 1200 pixels 1/48 of its longer
     side. A trajectory goes through the middle of its cell, to scale.
 
     Args:
-        photo: the photo as it was read; its alpha is left out.
+        size: (H, W) of the photo.
         motion: f32 [H'/4, W'/4, 4], (a_x, a_y, b_x, b_y) in pixels per 4×4 cell, NaN where there
             is none; H' ≥ H, W' ≥ W.
+    """
+    spacing = max(24, CELL * round(max(size) / 48 / CELL))
+    # As wide on a large photo, seen whole, as on a small one.
+    return Strokes(curves=_thinned(motion, spacing), radius=spacing / 30, outline=spacing / 24)
+
+
+def motion_picture(photo: Photo, motion: NDArray[np.float32]) -> Photo:
+    """The trajectories that `trajectory_strokes` chooses, drawn over the photo, anti-aliased.
+
+    Args:
+        photo: the photo as it was read; its alpha is left out.
+        motion: as in `trajectory_strokes`.
 
     Returns:
         A photo [H, W, 3] of 8 bits, with the colour profile of an RGB photo. Where nothing is
         drawn it is the photo, in 8 bits.
     """
     height, width, channels = photo.pixels.shape
-    spacing = max(24, CELL * round(max(height, width) / 48 / CELL))
-    # As wide on a large photo, seen whole, as on a small one.
-    radius, outline = spacing / 30, spacing / 24
-    reach = _distances((height, width), _thinned(motion, spacing), limit=radius + outline + 0.5)
+    strokes = trajectory_strokes((height, width), motion)
+    radius, edge = strokes.radius, strokes.radius + strokes.outline
+    reach = _distances((height, width), strokes.curves, limit=edge + 0.5)
     picture = np.repeat(eight_bits(photo.pixels), 3 // channels, axis=2)
     rows, columns = np.nonzero(np.isfinite(reach))
     distance = reach[rows, columns]
-    under = np.clip(radius + outline + 0.5 - distance, 0, 1)[:, None]
+    under = np.clip(edge + 0.5 - distance, 0, 1)[:, None]
     over = np.clip(radius + 0.5 - distance, 0, 1)[:, None]
     ground = picture[rows, columns].astype(np.float32) * (1 - under)
-    picture[rows, columns] = np.rint(ground * (1 - over) + STROKE * over)
+    picture[rows, columns] = np.rint(ground * (1 - over) + np.array(STROKE, np.float32) * over)
     return Photo(pixels=picture, icc_profile=photo.icc_profile if channels == 3 else None)
 
 

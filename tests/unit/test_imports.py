@@ -24,6 +24,7 @@ LAYERS = {
     "graphs": set(),
     "models": set(),
     "evaluation": {"runtime"},
+    "reports": {"runtime"},
     "machine": set(),
     "diagnosis": {"machine", "runtime"},
     "benchmark": {"runtime"},
@@ -88,7 +89,14 @@ def test_only_models_training_and_export_import_torch(path):
 @pytest.mark.parametrize("path", FILES, ids=identify)
 def test_running_a_bundle_needs_no_more_than_its_extra_installs(path):
     """A Jetson runs a bundle with NumPy, pyvips and ONNX Runtime."""
-    if layer_of(path) not in {"runtime", "evaluation", "diagnosis", "machine", *EVERYONE}:
+    if layer_of(path) not in {
+        "runtime",
+        "evaluation",
+        "reports",
+        "diagnosis",
+        "machine",
+        *EVERYONE,
+    }:
         return
     extra = {"skimage"} if path.name == "metrics.py" else set()  # of `m2a[eval]`, for SSIM alone
     roots = {name.split(".")[0] for name in imported(path)}

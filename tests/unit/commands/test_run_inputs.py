@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -496,6 +497,7 @@ class TestMetadata:
         assert piped == Path("out/a.jpg").read_bytes()
 
 
+@functools.cache  # the profile holds the second in which it was made
 def _srgb() -> bytes:
     from PIL import ImageCms
 
