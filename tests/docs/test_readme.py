@@ -1,14 +1,16 @@
-"""The README's Python example runs as it stands."""
+"""The README's Python example runs as it stands, and what the README links is there.
+
+Its commands run in `test_documented_commands.py`.
+"""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from pages import BLOCKS, README, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+EXAMPLES = [b.code for b in BLOCKS if b.page == README.name and b.language == "python"]
 
 
 def test_there_is_an_example():
@@ -23,5 +25,5 @@ def test_python_examples_run(example, monkeypatch, capsys):
 
 
 def test_pictures_and_files_that_are_linked_exist():
-    links = re.findall(r"\]\(([^):#]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    links = re.findall(r"\]\(([^):#]+)\)", README.read_text("utf-8"))
     assert [link for link in links if not (ROOT / link).exists()] == []
