@@ -1,0 +1,117 @@
+"""`m2a bench` on tiny pictures: what it measures, never how long it takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from m2a.benchmark.measure import COMPUTED
+from m2a.cli import main
+from m2a.export import export_bundle
+
+
+@pytest.fixture(scope="module")
+def dense_bundle(tiny_checkpoint, tmp_path_factory):
+    output = tmp_path_factory.mktemp("dense") / "bundle"
+    return export_bundle(tiny_checkpoint, output, with_dense=True).bundle
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["bench", "--repeats", "2", *map(str, arguments)])
+
+
+SMALL = ("--sizes", "64x32", "--coverages", "5,25,100")
+
+
+@pytest.fixture(scope="module")
+def result(dense_bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    found = run(
+        *SMALL,
+        *("--bundle", dense_bundle, "--threads", 1, "--json"),
+        *("--plot", folder / "growth.png", "--save", folder / "saved.json"),
+    )
+    assert found.exit_code == 0, found.output
+    return json.loads(found.stdout), folder
+
+
+def test_every_stage_of_every_coverage_is_timed(result):
+    content, _ = result
+    assert [m["case"] for m in content["measured"]] == ["64x32 5%", "64x32 25%", "64x32 100%"]
+    for measured in content["measured"]:
+        assert set(measured["stages"]) == {"decode", *COMPUTED, "encode"}
+        assert all(stage["median"] > 0 for stage in measured["stages"].values())
+        stages = [measured["stages"][stage]["median"] for stage in COMPUTED]
+        # Medians do not add up exactly, but a stage that is left out or counted twice would show.
+        assert 0.5 * sum(stages) < measured["total"]["median"] < 2 * sum(stages)
+
+
+def test_rates_dense_and_limit_stand_beside_it(result):
+    content, _ = result
+    assert content["matmul_gflop_per_s"] > 0
+    assert content["dense"][0]["size"] == [32, 64]
+    for measured in content["measured"]:
+        expected = measured["rate"] / content["matmul_gflop_per_s"]
+        assert measured["share_of_limit"] == pytest.approx(expected)
+    (growth,) = content["growth"]
+    assert [entry["coverage"] for entry in growth["dense_ratio"]] == pytest.approx(
+        [0.05, 0.25, 1.0], abs=1e-3
+    )
+    assert content["environment"]["onnxruntime"]
+
+
+def test_the_plot_is_a_picture_and_the_saved_result_a_baseline(result, dense_bundle):
+    content, folder = result
+    with Image.open(folder / "growth.png") as picture:
+        assert picture.size[0] > 500
+    stored = json.loads((folder / "saved.json").read_text())
+    assert stored["measured"] == content["measured"]
+    for measured in stored["measured"]:
+        measured["total"]["p75"] = 1e-9
+    (folder / "fast.json").write_text(json.dumps(stored))
+    common = (*SMALL, "--bundle", dense_bundle, "--threads", 1, "--baseline")
+    slower = run(*common, folder / "fast.json")
+    assert slower.exit_code == 1
+    assert slower.stdout.count("slower: ") == 3
+    for measured in stored["measured"]:
+        measured["total"]["p75"] = 1e9
+    (folder / "slow.json").write_text(json.dumps(stored))
+    assert run(*common, folder / "slow.json").exit_code == 0
+
+
+def test_a_photo_is_timed_under_its_predicted_mask(tiny_bundle, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.effect_noise((70, 50), 80).convert("RGB").save(photo)
+    found = run(photo, "--bundle", tiny_bundle, "--json")
+    assert found.exit_code == 0, found.output
+    (measured,) = json.loads(found.stdout)["measured"]
+    assert measured["size"] == [50, 70]
+    assert measured["case"] == str(photo)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sizes", "64"), "expected sizes such as"),
+        (("--sizes", "0x64"), "expected sizes such as"),
+        (("--coverages", "a"), "expected percentages"),
+        (("--coverages", "0"), "above 0 to 100"),
+        (("--coverages", "101"), "above 0 to 100"),
+    ],
+)
+def test_misuse_is_told_in_one_line(tiny_bundle, arguments, message):
+    found = run("--bundle", tiny_bundle, *arguments)
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_nothing_is_replaced_unasked(tiny_bundle, tmp_path):
+    kept = tmp_path / "saved.json"
+    kept.write_text("mine")
+    found = run(*SMALL, "--bundle", tiny_bundle, "--save", kept)
+    assert found.exit_code == 2
+    assert kept.read_text() == "mine"
