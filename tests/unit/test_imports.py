@@ -20,7 +20,7 @@ LAYERS = {
     "_version": set(),
     "files": set(),
     "cache": set(),
-    "runtime": set(),
+    "runtime": {"graphs"},
     "graphs": set(),
     "models": set(),
     "evaluation": {"runtime"},
