@@ -13,6 +13,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -163,8 +164,11 @@ class Bundle:
         content = self._read(self.reference_file)
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                size = sum(entry.file_size for entry in arrays.zip.infolist())
+                if size > MAX_FILE:
+                    raise ValueError(f"it unpacks to {size} bytes, expected at most {MAX_FILE}")
                 reference = Reference(**{n: arrays[n] for n in Reference.__dataclass_fields__})
-        except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _NO_REFERENCE as error:
             raise BundleError(f"{self.path / REFERENCE} is not a reference: {error}") from error
         _check_reference(reference, self.path / REFERENCE)
         return reference
@@ -186,6 +190,19 @@ class Bundle:
                 f"the manifest says {file.sha256[:16]}…. Export again, or copy the bundle again"
             )
         return content
+
+
+_NO_REFERENCE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,  # an unknown way of packing
+    MemoryError,  # NumPy allocates what a header claims
+)
 
 
 def _check_reference(reference: Reference, path: Path) -> None:

@@ -18,9 +18,9 @@ WebP and AVIF are lossless unless a quality is given or the source is lossy and 
 12 bits of an AVIF source, and holds 12 bits of other 16-bit samples.
 
 16-bit samples become 8-bit ones by rounding v / 257, and those of 10 and 12 bits by rounding to
-the highest bits. The ICC profile, EXIF, XMP, IPTC and the resolution are kept where the format has
-a place (libvips writes no EXIF into a TIFF file); the orientation becomes 1, and the EXIF thumbnail is
-dropped: it shows the photograph as it was before.
+the highest bits. The ICC profile, EXIF, XMP, IPTC and the resolution are kept where the format
+holds them (libvips writes no EXIF into a TIFF file); the orientation becomes 1, and the EXIF
+thumbnail is dropped: it shows the photograph as it was before.
 """
 
 from __future__ import annotations
