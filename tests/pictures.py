@@ -26,7 +26,7 @@ def noise(channels, bits, *, seed=0, height=H, width=W):
     return samples
 
 
-def png(samples, *, bits=None, header=None):
+def png(samples, *, bits=None, header=None, exif=None, icc_profile=None):
     """PNG bytes of [H, W, C] samples, any depth; `header` overrides (width, height)."""
     height, width, channels = samples.shape
     bits = bits or 8 * samples.dtype.itemsize
@@ -46,6 +46,8 @@ def png(samples, *, bits=None, header=None):
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0))
+        + (chunk(b"iCCP", b"icc\0\0" + zlib.compress(icc_profile)) if icc_profile else b"")
+        + (chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) if exif else b"")
         + chunk(b"IDAT", zlib.compress(raw))
         + chunk(b"IEND", b"")
     )
