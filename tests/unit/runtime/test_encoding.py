@@ -9,7 +9,8 @@ from pictures import KINDS, independent, joined, noise, pillow, png, put, tiff
 from PIL import Image
 
 from m2a.errors import ImageError, UsageError
-from m2a.runtime.images import OUTPUT_SUFFIXES, Photo, read_photo, write_photo
+from m2a.runtime import encoding
+from m2a.runtime.images import OUTPUT_SUFFIXES, Photo, check_output, read_photo, write_photo
 
 PHOTO = Photo(pixels=noise(3, 8))
 
@@ -117,3 +118,18 @@ def test_encoder_failure_leaves_the_old_file(tmp_path, monkeypatch):
         write_photo(path, PHOTO, overwrite=True)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_libvips_without_an_av1_encoder_says_so_before_any_work(tmp_path, monkeypatch):
+    pyvips = pytest.importorskip("pyvips")
+
+    def lacking(self, **_):
+        raise pyvips.Error("heifsave_buffer", "heifsave: Unsupported compression\n")
+
+    monkeypatch.setattr(pyvips.Image, "heifsave_buffer", lacking, raising=False)
+    encoding._writes_avif.cache_clear()
+    try:
+        with pytest.raises(ImageError, match=r"no AV1 encoder.*pyvips\[binary\]"):
+            check_output(tmp_path / "out.avif", overwrite=False)
+    finally:
+        encoding._writes_avif.cache_clear()
