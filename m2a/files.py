@@ -1,11 +1,17 @@
-"""Writing a file, or a folder of files, whole or not at all."""
+"""Reading a file that may be anything; writing a file, or a folder of files, whole or not at all.
+
+What is not finished yet is called `.m2a-….tmp` (a file) or `.NAME.….new` (a folder); what is about
+to be replaced `.NAME.….old`. Only a process that was killed leaves such names behind.
+"""
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +19,39 @@ from typing import BinaryIO
 
 from m2a.errors import UsageError
 
-__all__ = ["atomic_file", "atomic_write", "check_target", "write_folder"]
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
+
+__all__ = [
+    "atomic_file",
+    "atomic_write",
+    "check_target",
+    "read_regular",
+    "set_aside",
+    "write_folder",
+]
+
+
+def read_regular(path: Path, *, limit: int) -> bytes:
+    """Read a file whole, from one opening, so that one that is replaced meanwhile cannot mix in.
+
+    Args:
+        path: the file. A pipe or a device, which may never end, is refused unread.
+        limit: the most bytes accepted; a longer file is refused unread.
+
+    Raises:
+        OSError: it cannot be read, is not a regular file, or is longer than `limit`.
+    """
+    # Without O_NONBLOCK the opening of a pipe would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    with os.fdopen(descriptor, "rb") as stream:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        # A file can grow while it is read.
+        content = stream.read(limit + 1) if found.st_size <= limit else None
+    if content is None or len(content) > limit:
+        raise OSError(errno.EFBIG, f"longer than {limit} bytes", str(path))
+    return content
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -96,6 +134,9 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         OSError: it cannot be written; an older folder is then as it was.
     """
+    aside = set_aside(target)
+    if aside and not target.exists():
+        aside[-1].rename(target)
     mark = secrets.token_hex(4)
     fresh = target.with_name(f".{target.name}.{mark}.new")
     old = target.with_name(f".{target.name}.{mark}.old")
@@ -120,6 +161,12 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
         # Where another writer took the place meanwhile, its folder is the newer one.
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def set_aside(target: Path) -> list[Path]:
+    """The older folders that a killed `write_folder` had set aside, oldest first."""
+    pattern = f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.old"
+    return sorted(target.parent.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
 
 
 def _place_new(temporary: Path, target: Path) -> None:

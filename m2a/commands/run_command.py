@@ -26,7 +26,7 @@ from m2a.commands.options import (
     resource_options,
 )
 from m2a.commands.run_report import echo_outcome, fields_of, summary_of
-from m2a.errors import UsageError, on_one_line
+from m2a.errors import ImageError, UsageError, on_one_line
 from m2a.runtime.batch import (
     FAILED,
     SKIPPED,
@@ -41,9 +41,10 @@ from m2a.runtime.batch import (
     write_files,
 )
 from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
-from m2a.runtime.decoding import decode_photo
+from m2a.runtime.decoding import MAX_PIXELS, decode_photo, largest_file
 from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of
 from m2a.runtime.images import read_photo
+from m2a.runtime.journal import Journal
 from m2a.runtime.photo import Photo
 from m2a.runtime.plan import STREAM, Job, Plan, plan_jobs, takes_one_file
 
@@ -90,6 +91,20 @@ Open = Callable[[], Deblurrer]
     "--strip-metadata/--keep-metadata",
     help="Leave EXIF, XMP and IPTC out. The colour profile stays.",
 )
+@click.option(
+    "--quality",
+    type=int,
+    metavar="1-100",
+    help="Quality of JPEG, WebP and AVIF outputs. [default: the source's, where it is of the "
+    "same format]",
+)
+@click.option(
+    "--max-pixels",
+    type=int,
+    default=MAX_PIXELS,
+    show_default=True,
+    help="Refuse photos of more pixels, from their header.",
+)
 @resource_options
 @json_option
 def command(
@@ -110,6 +125,8 @@ def command(
     skip_existing: bool,
     overwrite: bool,
     strip_metadata: bool,
+    quality: int | None,
+    max_pixels: int,
     max_memory: int | None,
     threads: int | None,
     as_json: bool,
@@ -133,6 +150,8 @@ def command(
         overwrite=overwrite,
         skip_existing=skip_existing,
         strip_metadata=strip_metadata,
+        quality=quality,
+        max_pixels=max_pixels,
     )
     wanted = {"mask": mask_out, "compare": compare_out, "motion": motion_out}
     pictures = {name: path for name, path in wanted.items() if path is not None}
@@ -160,7 +179,10 @@ def command(
         return
     plan = plan_jobs(images, output, pictures=pictures, recursive=recursive, suffix=suffix)
     check_plan(plan, settings)
-    click.get_current_context().exit(_run_several(plan, settings, open_deblurrer, as_json=as_json))
+    journal = Journal(Path(output)) if any(job.in_place for job in plan.jobs) else None
+    click.get_current_context().exit(
+        _run_several(plan, settings, open_deblurrer, journal, as_json=as_json)
+    )
 
 
 def _run_one(
@@ -180,16 +202,18 @@ def _run_one(
     _check_suffix(suffix, output)
     _check_terminals(image, output)
     check_files(job, settings)
-    photo = _read(image)
+    photo = _read(image, max_pixels=settings.max_pixels)
     check_files(job, settings, photo=photo)
     if to_stream:
         suffix = suffix or suffix_of(photo.format)
-        check_encodable(suffix=suffix, photo=photo, origin="standard output")
+        check_encodable(
+            suffix=suffix, photo=photo, quality=settings.quality, origin="standard output"
+        )
     mask = given_mask(settings.mask, photo)
     result = open_deblurrer()(photo.pixels, mask=mask)
     write_files(job, settings, photo, result)
     if to_stream:
-        _write_stream(deblurred(settings, photo, result), str(suffix))
+        _write_stream(deblurred(settings, photo, result), str(suffix), settings.quality)
     return outcome_of(wanted, result)
 
 
@@ -211,18 +235,30 @@ def _check_terminals(image: str, output: str) -> None:
         raise UsageError("-o -: found a terminal as standard output, expected a pipe or a file")
 
 
-def _read(image: str) -> Photo:
-    if image == STREAM:
-        return decode_photo(sys.stdin.buffer.read(), origin="standard input")
-    return read_photo(Path(image))
+def _read(image: str, *, max_pixels: int) -> Photo:
+    if image != STREAM:
+        return read_photo(Path(image), max_pixels=max_pixels)
+    limit = largest_file(max_pixels)
+    data = sys.stdin.buffer.read(limit + 1)
+    if len(data) > limit:
+        raise ImageError(f"standard input: found more than {limit} bytes, expected one picture")
+    return decode_photo(data, origin="standard input", max_pixels=max_pixels)
 
 
-def _write_stream(photo: Photo, suffix: str) -> None:
-    sys.stdout.buffer.write(encode_photo(photo, suffix=suffix, origin="standard output"))
+def _write_stream(photo: Photo, suffix: str, quality: int | None) -> None:
+    data = encode_photo(photo, suffix=suffix, quality=quality, origin="standard output")
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
-def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_json: bool) -> int:
+def _run_several(
+    plan: Plan,
+    settings: Settings,
+    open_deblurrer: Open,
+    journal: Journal | None,
+    *,
+    as_json: bool,
+) -> int:
     """All pictures of a plan; returns the exit code."""
     # Not above: one photo shall not wait for the import of rich.
     from m2a.commands.progress import progress_bar
@@ -232,6 +268,7 @@ def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_jso
         open_once()  # says which bundle it takes, where no bar is in the way yet
     total = len(plan.jobs) + len(plan.unreadable)
     counts: Counter[str] = Counter()
+    replaced = 0
     began = time.perf_counter()
 
     def summary() -> str:
@@ -245,8 +282,9 @@ def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_jso
             held_interrupts() as raise_held,
             progress_bar(total, "Deblurring", quiet=True, hidden=hidden) as bar,
         ):
-            for outcome in _outcomes(plan, settings, open_once):
+            for outcome in _outcomes(plan, settings, open_once, journal):
                 counts[outcome.status] += 1
+                replaced += outcome.replaced
                 if as_json:
                     print_json({"status": outcome.status, **fields_of(outcome)})
                 if outcome.reason is not None:
@@ -255,14 +293,36 @@ def _run_several(plan: Plan, settings: Settings, open_deblurrer: Open, *, as_jso
                 bar.at(counts.total(), f"{failed} failed" if failed else "")
                 raise_held()
     except KeyboardInterrupt:
-        again = "" if settings.overwrite else "; --skip-existing does the rest another time"
+        if journal is not None:
+            again = "; the same command does the rest, and no photo twice"
+        elif settings.overwrite:
+            again = ""
+        else:
+            again = "; --skip-existing does the rest another time"
         click.echo(summary() + again, err=True)
         raise
     click.echo(summary(), err=True)
+    if journal is not None:
+        if not counts[FAILED]:
+            journal.remove()
+        elif journal.path.exists():
+            click.echo(
+                f"m2a: {on_one_line(journal.path)} tells the same command which photos are done; "
+                "delete it to deblur them again",
+                err=True,
+            )
+    if replaced:
+        click.echo(
+            f"m2a: {replaced} of the skipped had been replaced already by a run that was not "
+            "finished",
+            err=True,
+        )
     return 1 if counts[FAILED] else 0
 
 
-def _outcomes(plan: Plan, settings: Settings, open_deblurrer: Open) -> Iterator[Outcome]:
+def _outcomes(
+    plan: Plan, settings: Settings, open_deblurrer: Open, journal: Journal | None
+) -> Iterator[Outcome]:
     for folder, why in plan.unreadable.items():
         yield Outcome(source=folder, output=None, status=FAILED, reason=f"{folder}: {why}")
-    yield from deblur_files(plan.jobs, settings, open_deblurrer)
+    yield from deblur_files(plan.jobs, settings, open_deblurrer, journal=journal)

@@ -17,12 +17,20 @@ from typing import Any
 
 from m2a.engines.machine import Machine
 from m2a.errors import EngineError
+from m2a.files import read_regular
 from m2a.runtime.bundle import GRAPHS, PRECISIONS, Bundle
 
 SIDECAR = "engine.json"
 SCHEMA = 1
 SUFFIX = ".engine"
 ENGINES = "engines"
+
+MAX_SIDECAR = 2**24
+"""Bytes of `engine.json`; ours have some thousand."""
+
+MAX_ENGINE = 2**32
+"""Bytes of an engine; ours have some millions."""
+
 REBUILD = ("m2a", "build-engine")
 
 PRODUCTS = ("CONVOLUTION", "MATRIX_MULTIPLY")
@@ -111,7 +119,7 @@ def read_sidecar(path: Path) -> Sidecar:
     folder = path if path.is_dir() else path.parent
     file = folder / SIDECAR
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(file, limit=MAX_SIDECAR).decode())
     except OSError as error:
         raise EngineError(
             f"{file} cannot be read ({error.strerror}): without it nothing is known of the engine. "
@@ -152,7 +160,8 @@ def _parse(content: Any) -> Sidecar:  # noqa: ANN401 - any JSON value
 
 def _parse_graph(content: Any) -> BuiltGraph:  # noqa: ANN401
     path = PurePosixPath(_typed(content, "path", str))
-    if len(path.parts) != 1 or path.suffix != SUFFIX or any(c in str(path) for c in "\\:\0"):
+    foreign = any(sign in str(path) for sign in "\\:") or not str(path).isprintable()
+    if len(path.parts) != 1 or path.suffix != SUFFIX or foreign:
         raise ValueError(f"path {str(path)!r} is not a file beside it")
     profiles = {
         str(bucket): {str(name): _size(values) for name, values in sizes.items()}
@@ -202,7 +211,7 @@ def read_engine(folder: Path, sidecar: Sidecar, graph: str) -> bytes:
     built = sidecar.graphs[graph]
     path = folder / built.path
     try:
-        content = path.read_bytes()
+        content = read_regular(path, limit=MAX_ENGINE)
     except OSError as error:
         raise EngineError(
             f"{path} cannot be read ({error.strerror}); build it again: {sidecar.rebuild_command}"

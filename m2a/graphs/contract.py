@@ -3,16 +3,21 @@
 A graph that passes can be fed by `m2a.runtime` and is taken by ONNX Runtime and TensorRT: its
 inputs and outputs have the stated names, types and shapes, its operators stand in an explicit
 list, its weights lie inside the file.
+
+The check reads the serialised graph itself, so that it needs no `onnx` where a bundle is run, and
+sees the very bytes that ONNX Runtime and TensorRT are given.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import onnx
-from onnx import TensorProto
+from typing import TYPE_CHECKING
 
 from m2a.errors import ContractError
+from m2a.graphs.wire import Message, WireError
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 20
 IR_VERSION = 10
@@ -141,7 +146,45 @@ CONTRACTS = {
 }
 """Graph name → its contract."""
 
-_DTYPES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.INT32: "int32"}
+_DTYPES = {1: "float32", 6: "int32"}
+"""ONNX's number of a type → its name."""
+
+
+class _Model:
+    """Field numbers of `onnx.proto`, a message a class."""
+
+    IR_VERSION, GRAPH, OPSET_IMPORT, TRAINING_INFO, FUNCTIONS = 1, 7, 8, 20, 25
+
+
+class _Opset:
+    DOMAIN, VERSION = 1, 2
+
+
+class _Graph:
+    NODE, INITIALIZER, INPUT, OUTPUT, SPARSE_INITIALIZER = 1, 5, 11, 12, 15
+
+
+class _Node:
+    OP_TYPE, ATTRIBUTE, DOMAIN = 4, 5, 7
+
+
+class _Attribute:
+    T, G, TENSORS, GRAPHS, SPARSE_TENSOR, SPARSE_TENSORS = 5, 6, 10, 11, 22, 23
+
+
+class _Tensor:
+    NAME, EXTERNAL_DATA, DATA_LOCATION = 8, 13, 14
+
+
+class _Value:
+    NAME, TYPE = 1, 2
+
+
+class _Type:
+    TENSOR = 1
+    ELEMENT, SHAPE = 1, 2
+    DIMENSION = 1
+    SIZE, PARAMETER = 1, 2
 
 
 def check_contract(model: onnx.ModelProto, graph: str, *, precision: str = "fp32") -> None:
@@ -155,53 +198,94 @@ def check_contract(model: onnx.ModelProto, graph: str, *, precision: str = "fp32
     Raises:
         ContractError: every breach, in one message.
     """
+    check_serialised(model.SerializeToString(), graph, precision=precision)
+
+
+def check_serialised(content: bytes, graph: str, *, precision: str = "fp32") -> None:
+    """As `check_contract`, on the bytes of an ONNX file, which may be anything.
+
+    Raises:
+        ContractError: every breach, in one message; or the bytes are no ONNX model.
+    """
     contract = CONTRACTS[graph]
-    breaches = [
-        *_version_breaches(model),
-        *_operator_breaches(model, contract.operators | TYPED_OPERATORS[precision]),
-        *_port_breaches("input", list(model.graph.input), contract.inputs),
-        *_port_breaches("output", list(model.graph.output), contract.outputs),
-        *_weight_breaches(model),
-    ]
+    try:
+        model = Message(content)
+        network = model.message(_Model.GRAPH)
+        breaches = [
+            *_version_breaches(model),
+            *_operator_breaches(network, contract.operators | TYPED_OPERATORS[precision]),
+            *_port_breaches("input", network, _Graph.INPUT, contract.inputs),
+            *_port_breaches("output", network, _Graph.OUTPUT, contract.outputs),
+            *_weight_breaches(network),
+        ]
+    except WireError as error:
+        raise ContractError(f"the graph {graph!r} is not an ONNX model: {error}") from error
     if breaches:
         raise ContractError(f"the graph {graph!r} breaks its contract: {'; '.join(breaches)}")
 
 
-def _version_breaches(model: onnx.ModelProto) -> list[str]:
+def _version_breaches(model: Message) -> list[str]:
     breaches = []
-    if model.ir_version != IR_VERSION:
-        breaches.append(f"IR version {model.ir_version}, expected {IR_VERSION}")
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-    if opsets.pop("", None) != OPSET or opsets:
-        found = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    version = model.number(_Model.IR_VERSION)
+    if version != IR_VERSION:
+        breaches.append(f"IR version {version}, expected {IR_VERSION}")
+    opsets = [
+        (entry.text(_Opset.DOMAIN), entry.number(_Opset.VERSION))
+        for entry in model.messages(_Model.OPSET_IMPORT)
+    ]
+    if opsets != [("", OPSET)]:
+        found = {domain or "ai.onnx": version for domain, version in opsets}
         breaches.append(f"operator sets {found}, expected ai.onnx {OPSET} alone")
-    if model.functions:
-        breaches.append(f"{len(model.functions)} local functions, expected none")
+    functions = len(list(model.messages(_Model.FUNCTIONS)))
+    if functions:
+        breaches.append(f"{functions} local functions, expected none")
+    if _Model.TRAINING_INFO in model:
+        breaches.append("graphs for training, expected none")
     return breaches
 
 
-def _operator_breaches(model: onnx.ModelProto, allowed: frozenset[str]) -> list[str]:
-    used = {
-        node.op_type if not node.domain else f"{node.domain}.{node.op_type}"
-        for node in model.graph.node
-    }
-    surplus = sorted(used - allowed)
-    return [f"operators {surplus}, which are not in the list"] if surplus else []
+def _operator_breaches(network: Message, allowed: frozenset[str]) -> list[str]:
+    used: set[str] = set()
+    nested: set[str] = set()
+    inner = (
+        _Attribute.T,
+        _Attribute.G,
+        _Attribute.TENSORS,
+        _Attribute.GRAPHS,
+        _Attribute.SPARSE_TENSOR,
+        _Attribute.SPARSE_TENSORS,
+    )
+    for node in network.messages(_Graph.NODE):
+        domain, operator = node.text(_Node.DOMAIN), node.text(_Node.OP_TYPE)
+        name = f"{domain}.{operator}" if domain else operator
+        used.add(name)
+        if any(f in attribute for attribute in node.messages(_Node.ATTRIBUTE) for f in inner):
+            nested.add(name)
+    breaches = []
+    if used - allowed:
+        breaches.append(f"operators {sorted(used - allowed)}, which are not in the list")
+    if nested:
+        breaches.append(f"graphs or tensors inside attributes of {sorted(nested)}, expected none")
+    return breaches
 
 
 def _port_breaches(
-    kind: str, found: list[onnx.ValueInfoProto], expected: tuple[Port, ...]
+    kind: str, network: Message, field: int, expected: tuple[Port, ...]
 ) -> list[str]:
-    names = [value.name for value in found]
+    found = list(network.messages(field))
+    names = [value.text(_Value.NAME) for value in found]
     if names != [port.name for port in expected]:
         return [f"{kind}s {names}, expected {[port.name for port in expected]}"]
     breaches = []
     for value, port in zip(found, expected, strict=True):
-        tensor = value.type.tensor_type
-        dtype = _DTYPES.get(tensor.elem_type, f"type {tensor.elem_type}")
+        tensor = value.message(_Value.TYPE).message(_Type.TENSOR)
+        element = tensor.number(_Type.ELEMENT)
+        dtype = _DTYPES.get(element, f"type {element}")
         shape = tuple(
-            dim.dim_value if dim.HasField("dim_value") else dim.dim_param
-            for dim in tensor.shape.dim
+            dimension.number(_Type.SIZE)
+            if _Type.SIZE in dimension
+            else dimension.text(_Type.PARAMETER)
+            for dimension in tensor.message(_Type.SHAPE).messages(_Type.DIMENSION)
         )
         if dtype != port.dtype or shape != port.shape:
             breaches.append(
@@ -211,10 +295,15 @@ def _port_breaches(
     return breaches
 
 
-def _weight_breaches(model: onnx.ModelProto) -> list[str]:
+def _weight_breaches(network: Message) -> list[str]:
+    breaches = []
     outside = [
-        tensor.name
-        for tensor in model.graph.initializer
-        if tensor.data_location == TensorProto.EXTERNAL
+        tensor.text(_Tensor.NAME)
+        for tensor in network.messages(_Graph.INITIALIZER)
+        if tensor.number(_Tensor.DATA_LOCATION) or _Tensor.EXTERNAL_DATA in tensor
     ]
-    return [f"weights outside the file: {outside}"] if outside else []
+    if outside:
+        breaches.append(f"weights outside the file: {outside}")
+    if _Graph.SPARSE_INITIALIZER in network:
+        breaches.append("sparse weights, expected none")
+    return breaches

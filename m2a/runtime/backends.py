@@ -124,6 +124,8 @@ class OrtRunner:
             )
         settings = runtime.SessionOptions()
         settings.log_severity_level = 4  # what fails is raised; nothing is printed behind our back
+        # Else a model in ONNX Runtime's own format would be taken too, which nothing has checked.
+        settings.add_session_config_entry("session.load_model_format", "ONNX")
         # Activations differ from photo to photo in size: an arena would keep the largest forever.
         settings.enable_cpu_mem_arena = False
         # Left to itself, ONNX Runtime starts a thread for every core of the machine, and where the

@@ -1,7 +1,7 @@
 """Deblurring picture files: one that must succeed, or many of which some may fail.
 
 A file is written whole or not at all. What fails leaves nothing new behind; what is interrupted
-leaves whole files, which `skip_existing` keeps.
+leaves whole files, which `skip_existing` keeps, and, of photos that were replaced, a `Journal`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from m2a.errors import M2AError, UsageError
 from m2a.runtime.deblurrer import Deblurrer, Result
 from m2a.runtime.drawing import compare_picture, motion_picture
-from m2a.runtime.encoding import check_encodable
+from m2a.runtime.encoding import check_encodable, takes_quality
 from m2a.runtime.images import (
+    MAX_PIXELS,
     Photo,
     check_output,
     read_mask,
@@ -26,6 +27,7 @@ from m2a.runtime.images import (
     write_mask,
     write_photo,
 )
+from m2a.runtime.journal import Journal
 from m2a.runtime.plan import Job, Plan, exists
 
 __all__ = [
@@ -58,6 +60,8 @@ class Settings:
 
     Attributes:
         mask: the pixels to restore: a picture of them, `FULL` for all, None to predict them.
+        quality: 1 to 100, of deblurred pictures in formats that have one; None as the source.
+        max_pixels: the largest H·W of a photo that is accepted.
         overwrite: replace files that exist.
         skip_existing: keep files that exist and write only those that are missing; a picture of
             which none is missing is not read.
@@ -65,10 +69,12 @@ class Settings:
             and resolution stay, without which it would look otherwise.
 
     Raises:
-        UsageError: files that exist are to be both replaced and kept.
+        UsageError: files that exist are to be both replaced and kept; a number is out of range.
     """
 
     mask: str | None = None
+    quality: int | None = None
+    max_pixels: int = MAX_PIXELS
     overwrite: bool = False
     skip_existing: bool = False
     strip_metadata: bool = False
@@ -79,6 +85,14 @@ class Settings:
                 "found both --overwrite and --skip-existing, expected at most one: "
                 "files that exist are either replaced or kept"
             )
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"--quality: found {self.quality}, expected 1 to 100")
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels: found {self.max_pixels}, expected at least 1")
+
+    def quality_for(self, suffix: str) -> int | None:
+        """The quality for a format that has one; None otherwise."""
+        return self.quality if takes_quality(suffix) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +105,7 @@ class Outcome:
             be looked into.
         status: `DONE`, `SKIPPED` because all of its files exist, or `FAILED`.
         reason: why it failed, with the name of the source; None if it did not.
+        replaced: whether it is skipped because an interrupted run had replaced it already.
         coverage: restored pixels / all pixels, 0 to 1; None unless it is done.
         backend: who computed; None unless it is done.
         seconds: wall time per stage of the computation; empty unless it is done.
@@ -100,13 +115,18 @@ class Outcome:
     output: Path | None
     status: str
     reason: str | None = None
+    replaced: bool = False
     coverage: float | None = None
     backend: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def deblur_files(
-    jobs: Iterable[Job], settings: Settings, open_deblurrer: Callable[[], Deblurrer]
+    jobs: Iterable[Job],
+    settings: Settings,
+    open_deblurrer: Callable[[], Deblurrer],
+    *,
+    journal: Journal | None = None,
 ) -> Iterator[Outcome]:
     """Deblurs picture after picture; one that fails does not stop those after it.
 
@@ -114,6 +134,8 @@ def deblur_files(
         jobs: the pictures, of which no two write the same file. Folders are created.
         settings: how files are read and written.
         open_deblurrer: called once, when the first picture is to be computed.
+        journal: of an interrupted run: photos that stand in it were replaced by it and are
+            skipped; those that are replaced now are noted. The caller removes it.
 
     Yields:
         An outcome per job, in their order, when its files are written.
@@ -127,10 +149,14 @@ def deblur_files(
         if not left.files:
             yield Outcome(source=job.source, output=job.output, status=SKIPPED)
             continue
+        kept = journal if job.in_place else None
+        if kept is not None and job.source in kept:
+            yield Outcome(source=job.source, output=job.output, status=SKIPPED, replaced=True)
+            continue
         if deblurrer is None:
             deblurrer = open_deblurrer()
         try:
-            result = _deblur_file(left, settings, deblurrer)
+            result = _deblur_file(left, settings, deblurrer, kept)
         except (M2AError, OSError, MemoryError) as error:
             yield Outcome(
                 source=job.source,
@@ -154,14 +180,16 @@ def outcome_of(job: Job, result: Result) -> Outcome:
     )
 
 
-def _deblur_file(job: Job, settings: Settings, deblurrer: Deblurrer) -> Result:
-    photo = read_photo(job.source)
+def _deblur_file(
+    job: Job, settings: Settings, deblurrer: Deblurrer, journal: Journal | None
+) -> Result:
+    photo = read_photo(job.source, max_pixels=settings.max_pixels)
     if job.output is not None:
         check_encodable(suffix=job.output.suffix, photo=photo, origin=str(job.output))
     result = deblurrer(photo.pixels, mask=given_mask(settings.mask, photo))
     for path in job.files.values():
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_files(job, settings, photo, result)
+    write_files(job, settings, photo, result, journal=journal)
     return result
 
 
@@ -180,10 +208,17 @@ def check_plan(plan: Plan, settings: Settings) -> None:
     """Refuses a plan that the settings do not allow, before any work is done.
 
     Raises:
-        UsageError: files exist and are neither to be replaced nor kept, or one mask is given for
-            several pictures.
+        UsageError: files exist and are neither to be replaced nor kept, one mask is given for
+            several pictures, or a quality where no output has one.
     """
     check_mask(settings.mask, photos=len(plan.jobs))
+    if settings.quality is not None and not any(
+        job.output is not None and takes_quality(job.output.suffix) for job in plan.jobs
+    ):
+        raise UsageError(
+            f"--quality: found {settings.quality} and outputs that are all lossless, expected one "
+            "that is JPEG, WebP or AVIF"
+        )
     if settings.overwrite or settings.skip_existing:
         return
     existing = plan.existing
@@ -225,7 +260,9 @@ def check_files(job: Job, settings: Settings, *, photo: Photo | None = None) -> 
         ImageError: the file system refuses a name.
     """
     if job.output is not None:
-        check_output(job.output, overwrite=settings.overwrite, photo=photo)
+        check_output(
+            job.output, overwrite=settings.overwrite, photo=photo, quality=settings.quality
+        )
     checked: dict[str, str] = {}
     for option, path in job.files.items():
         if option != "-o":
@@ -253,26 +290,40 @@ def given_mask(mask: str | None, photo: Photo) -> NDArray[np.bool_] | None:
     return read_mask(Path(mask), shape=shape)
 
 
-def write_files(job: Job, settings: Settings, photo: Photo, result: Result) -> None:
+def write_files(
+    job: Job, settings: Settings, photo: Photo, result: Result, *, journal: Journal | None = None
+) -> None:
     """Writes what a job asks for; if one file fails, those that were new are removed.
+
+    The deblurred picture comes last: where it replaces the photo, nothing else can be made of that
+    any more.
 
     Args:
         job: the files to write; their folders must exist.
         settings: whether files that exist may be replaced, and metadata left out.
         photo: the photograph as it was read.
         result: what the `Deblurrer` made of its pixels.
+        journal: notes the deblurred picture.
 
     Raises:
         UsageError, ImageError: as `write_photo`.
     """
     new: list[Path] = []
     try:
-        for option, path in job.files.items():
+        for option, path in sorted(job.files.items(), key=lambda item: item[0] == "-o"):
             existed = exists(path)
             if option == "--mask-out":
                 write_mask(path, result.mask, overwrite=settings.overwrite)
+            elif option == "-o":
+                write_photo(
+                    path,
+                    deblurred(settings, photo, result),
+                    overwrite=settings.overwrite,
+                    quality=settings.quality_for(path.suffix),
+                    before=None if journal is None else journal.note,
+                )
             else:
-                picture = _picture(option, settings, photo, result)
+                picture = _beside(option, photo, result)
                 write_photo(path, picture, overwrite=settings.overwrite)
             if not existed:
                 new.append(path)
@@ -288,9 +339,7 @@ def deblurred(settings: Settings, photo: Photo, result: Result) -> Photo:
     return replace(photo, pixels=result.image, metadata=metadata)
 
 
-def _picture(option: str, settings: Settings, photo: Photo, result: Result) -> Photo:
+def _beside(option: str, photo: Photo, result: Result) -> Photo:
     if option == "--compare-out":
         return compare_picture(photo, result.image)
-    if option == "--motion-out":
-        return motion_picture(photo, result.motion)
-    return deblurred(settings, photo, result)
+    return motion_picture(photo, result.motion)

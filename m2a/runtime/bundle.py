@@ -1,7 +1,9 @@
 """Bundles: the exported directory, read and checked (DESIGN section 5).
 
 A bundle is untrusted input: every field of the manifest is validated, no path leaves the
-directory, and a file that does not have the hash of the manifest is refused by name.
+directory, a file that does not have the hash of the manifest is refused by name, and a graph that
+breaks the contract never reaches ONNX Runtime or TensorRT. The hashes tell damage, not malice:
+whoever writes a bundle writes its manifest too.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import BundleError, UsageError
+from m2a.errors import BundleError, ContractError, UsageError
+from m2a.files import read_regular, set_aside
+from m2a.graphs.contract import check_serialised
 from m2a.runtime.parts import NetworkShape
 from m2a.runtime.sites import LEVELS
 
@@ -45,6 +50,15 @@ DEFAULT_DILATE = 4
 
 MAX_CHANNELS, MAX_BLOCKS = 4096, 256
 """What a manifest may claim of a network: beyond these it is damaged."""
+
+MAX_DILATE = 1024
+"""The largest dilation: what lies beyond covers the photo, and a crafted number costs hours."""
+
+MAX_MANIFEST = 2**24
+"""Bytes of a manifest; ours have some ten thousand."""
+
+MAX_FILE = 2**30
+"""Bytes of any other file; ours have some millions."""
 
 ENVIRONMENT_VARIABLE = "M2A_BUNDLE"
 DEFAULT_DIRECTORY = "m2a-bundle"
@@ -134,13 +148,14 @@ class Bundle:
 
         Raises:
             UsageError: the bundle has no graphs of that precision.
-            BundleError: the file is missing or not the one that was exported.
+            BundleError: the file is missing, not the one that was exported, or breaks the
+                contract of the graphs.
         """
         if precision not in self.graphs:
             raise UsageError(
                 f"the bundle {self.path} has no {precision} graphs; it has {', '.join(self.graphs)}"
             )
-        return self._read(self.graphs[precision][name])
+        return self._read_graph(self.graphs[precision][name], name, precision=precision)
 
     def dense_graph(self) -> bytes:
         """Returns the serialised dense restorer.
@@ -153,7 +168,7 @@ class Bundle:
             raise UsageError(
                 f"the bundle {self.path} has no dense network; `m2a export --with-dense` adds it"
             )
-        return self._read(self.dense)
+        return self._read_graph(self.dense, "dense", precision="fp32")
 
     def reference(self) -> Reference:
         """Returns the reference results.
@@ -164,18 +179,35 @@ class Bundle:
         content = self._read(self.reference_file)
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                size = sum(entry.file_size for entry in arrays.zip.infolist())
+                if size > MAX_FILE:
+                    raise ValueError(f"it unpacks to {size} bytes, expected at most {MAX_FILE}")
                 reference = Reference(**{n: arrays[n] for n in Reference.__dataclass_fields__})
-        except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _NO_REFERENCE as error:
             raise BundleError(f"{self.path / REFERENCE} is not a reference: {error}") from error
         _check_reference(reference, self.path / REFERENCE)
         return reference
 
+    def _read_graph(self, file: StoredFile, name: str, *, precision: str) -> bytes:
+        content = self._read(file)
+        try:
+            check_serialised(content, name, precision=precision)
+        except ContractError as error:
+            raise BundleError(
+                f"{self.path / file.path}: {error}. It is not opened; export again"
+            ) from error
+        return content
+
     def _read(self, file: StoredFile) -> bytes:
         path = self.path / file.path
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise BundleError(f"cannot read {path} of the bundle: {error.strerror}") from error
+            # A link may lead anywhere, also one on the way.
+            if not path.resolve().is_relative_to(self.path.resolve()):
+                raise BundleError(f"{path} is a link that leaves the bundle; copy the file itself")
+            content = read_regular(path, limit=MAX_FILE)
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before 3.13
+            why = getattr(error, "strerror", None) or error
+            raise BundleError(f"cannot read {path} of the bundle: {why}") from error
         found = hashlib.sha256(content).hexdigest()
         if found != file.sha256:
             raise BundleError(
@@ -183,6 +215,19 @@ class Bundle:
                 f"the manifest says {file.sha256[:16]}…. Export again, or copy the bundle again"
             )
         return content
+
+
+_NO_REFERENCE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,  # an unknown way of packing
+    MemoryError,  # NumPy allocates what a header claims
+)
 
 
 def _check_reference(reference: Reference, path: Path) -> None:
@@ -238,11 +283,16 @@ def open_bundle(path: Path, *, origin: str = "given") -> Bundle:
     """
     file = path / MANIFEST
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(file, limit=MAX_MANIFEST).decode())
     except OSError as error:
+        older = set_aside(path) if not path.exists() else []
+        advice = (
+            f"An interrupted export left the older one: mv {older[-1]} {path} brings it back"
+            if older
+            else "`m2a export --ckpt model.pth` writes one"
+        )
         raise BundleError(
-            f"{path} is not a bundle: cannot read its {MANIFEST} ({error.strerror}). "
-            "`m2a export --ckpt model.pth` writes one"
+            f"{path} is not a bundle: cannot read its {MANIFEST} ({error.strerror}). {advice}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{file} is not JSON: {error}") from error
@@ -260,19 +310,19 @@ def _parse(path: Path, origin: str, manifest: _Fields) -> Bundle:
     precisions = [precision for precision in PRECISIONS if precision in graphs.content]
     if "fp32" not in precisions:
         raise BundleError(f"{path / MANIFEST} names no fp32 graphs")
-    threshold = float(manifest.get("threshold", float, int))
+    threshold = manifest.get("threshold", float, int)
     dilate = manifest.get("dilate", int)
-    if not 0 < threshold < 1 or dilate < 0:
+    if not 0 < threshold < 1 or not 0 <= dilate <= MAX_DILATE:
         raise BundleError(
-            f"{path / MANIFEST}: threshold {threshold} must lie between 0 and 1, "
-            f"dilate {dilate} must not be negative"
+            f"{path / MANIFEST}: threshold {threshold!r:.60} must lie between 0 and 1, "
+            f"dilate {dilate!r:.60} between 0 and {MAX_DILATE}"
         )
     return Bundle(
         path=path,
         origin=origin,
         manifest=manifest.content,
         network=_network(manifest.section("model").section("config")),
-        threshold=threshold,
+        threshold=float(threshold),
         dilate=dilate,
         graphs={
             precision: {name: graphs.section(precision).section(name).file() for name in GRAPHS}
@@ -355,7 +405,7 @@ class _Fields:
     def file(self) -> StoredFile:
         stored = StoredFile(path=self.get("path", str), sha256=self.get("sha256", str))
         path = PurePosixPath(stored.path)
-        foreign = any(sign in stored.path for sign in ("\\", ":", "\0"))
+        foreign = any(sign in stored.path for sign in "\\:") or not stored.path.isprintable()
         if path.is_absolute() or ".." in path.parts or foreign:
             raise BundleError(f"{self._source}: {self._name}path {stored.path!r} leaves the bundle")
         return stored

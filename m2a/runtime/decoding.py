@@ -19,19 +19,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2a.errors import ImageError
+from m2a.runtime.coding import Coding, coding_of_jpeg, coding_of_webp
 from m2a.runtime.photo import DEFAULT_RESOLUTION, Photo
 from m2a.runtime.vips import ICC_FIELD, load_vips, one_line
 
 if TYPE_CHECKING:
     import pyvips
 
-__all__ = ["FORMATS", "INPUT_SUFFIXES", "MAX_PIXELS", "decode_photo", "readable_formats"]
+__all__ = [
+    "FORMATS",
+    "INPUT_SUFFIXES",
+    "MAX_METADATA",
+    "MAX_PIXELS",
+    "decode_photo",
+    "largest_file",
+    "readable_formats",
+]
 
 MAX_PIXELS = 2**28
 """Pixels (H·W) accepted unless told otherwise: 16384 squared."""
 
+MAX_METADATA = 2**26
+"""Bytes of ICC profile, EXIF, XMP and IPTC together; a camera's are some ten thousand."""
+
 INPUT_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif")
 """By which a picture is told in a folder, in lower case; a file that is named may have any."""
+
+
+def largest_file(max_pixels: int) -> int:
+    """The most bytes that a picture of so many pixels needs: 16-bit RGBA, and its metadata."""
+    return 8 * max_pixels + MAX_METADATA
 
 
 def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -46,7 +63,8 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
         max_pixels: the largest H·W accepted; checked in the header, before decoding.
 
     Raises:
-        ImageError: the data are empty, damaged, truncated, too large or not supported.
+        ImageError: the data are empty, damaged, truncated, too large or not supported, or hold
+            more metadata than `MAX_METADATA`.
     """
     name = _recognise(data)
     if name is None:
@@ -59,10 +77,11 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
         # "error": libvips would otherwise fill what a damaged file lacks with grey or black.
         image = getattr(vips.Image, _LOADERS[name])(data, access="sequential", fail_on="error")
         _check_header(image, name, origin=origin, max_pixels=max_pixels)
+        metadata = _metadata(image, origin=origin)
+        coding = _coding(image, name, data)
         if _number(image, "orientation", default=1) != 1:
             image = image.copy_memory().autorot()  # turning needs more than sequential access
         samples = image.numpy().reshape(image.height, image.width, image.bands)
-        metadata = _metadata(image)
     except (vips.Error, UnicodeDecodeError) as error:
         # pyvips fails on a message that quotes a damaged file's bytes, and leaves it standing.
         vips.vips_lib.vips_error_clear()
@@ -76,6 +95,7 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
         pixels=np.ascontiguousarray(samples[:, :, :colours]),
         alpha=np.ascontiguousarray(samples[:, :, colours]) if image.bands > colours else None,
         format=name,
+        coding=coding,
         icc_profile=icc_profile if isinstance(icc_profile, bytes) else None,
         metadata=metadata,
         resolution=(_resolution(image.xres), _resolution(image.yres)),
@@ -129,7 +149,8 @@ def _check_header(image: pyvips.Image, name: str, *, origin: str, max_pixels: in
     """Refuse, before a pixel is decoded, what the runtime cannot work on."""
     if image.width * image.height > max_pixels:
         raise ImageError(
-            f"{origin}: found {image.width}x{image.height} pixels, expected at most {max_pixels}"
+            f"{origin}: found {image.width}x{image.height} pixels, expected at most {max_pixels}; "
+            "--max-pixels (max_pixels=) raises the limit"
         )
     if image.format not in _SAMPLES:
         raise ImageError(
@@ -155,6 +176,16 @@ def _check_header(image: pyvips.Image, name: str, *, origin: str, max_pixels: in
         )
 
 
+def _coding(image: pyvips.Image, name: str, data: bytes) -> Coding | None:
+    if name == "JPEG":
+        return coding_of_jpeg(data)
+    if name == "WebP":
+        return coding_of_webp(data)
+    if name == "AVIF/HEIF":
+        return Coding(bits=_number(image, "bits-per-sample", default=8))
+    return None
+
+
 def _number(image: pyvips.Image, name: str, *, default: int) -> int:
     return int(image.get(name)) if image.get_typeof(name) else default
 
@@ -167,8 +198,8 @@ def _resolution(found: float) -> float:
 _KEPT = (ICC_FIELD, "exif-data", "xmp-data", "iptc-data", "resolution-unit")
 
 
-def _metadata(image: pyvips.Image) -> dict[str, bytes | str]:
-    """The fields to carry to the output.
+def _metadata(image: pyvips.Image, *, origin: str) -> dict[str, bytes | str]:
+    """The fields to carry to the output, as long as they are of a size that can be meant.
 
     Some versions of libvips drop a tag from "exif-data" at writing if its "exif-ifd…" field is
     missing, so both are kept.
@@ -182,6 +213,12 @@ def _metadata(image: pyvips.Image) -> dict[str, bytes | str]:
         except UnicodeDecodeError:  # a text tag that is not UTF-8: pyvips cannot hand it over
             continue
         kept[name] = _upright(value) if name == "xmp-data" else value
+    size = sum(map(len, kept.values()))
+    if size > MAX_METADATA:
+        raise ImageError(
+            f"{origin}: found {size} bytes of metadata, expected at most {MAX_METADATA}; "
+            "remove what is not needed from the file"
+        )
     return kept
 
 

@@ -6,20 +6,16 @@ Which formats, depths and metadata are read and written: see `m2a.runtime.decodi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import ImageError, UsageError
-from m2a.files import atomic_write, check_target
-from m2a.runtime.decoding import MAX_PIXELS, decode_photo
-from m2a.runtime.encoding import (
-    JPEG_QUALITY,
-    OUTPUT_SUFFIXES,
-    check_encodable,
-    encode_photo,
-)
+from m2a.files import atomic_write, check_target, read_regular
+from m2a.runtime.decoding import MAX_PIXELS, decode_photo, largest_file
+from m2a.runtime.encoding import JPEG_QUALITY, OUTPUT_SUFFIXES, check_encodable, encode_photo
 from m2a.runtime.photo import Photo
 
 __all__ = [
@@ -47,17 +43,26 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     Raises:
         ImageError: the file is missing, empty, damaged, truncated, too large or not supported.
     """
-    return decode_photo(_read_bytes(path), origin=str(path), max_pixels=max_pixels)
+    data = _read_bytes(path, limit=largest_file(max_pixels))
+    return decode_photo(data, origin=str(path), max_pixels=max_pixels)
 
 
-def write_photo(path: Path, photo: Photo, *, overwrite: bool, quality: int | None = None) -> None:
+def write_photo(
+    path: Path,
+    photo: Photo,
+    *,
+    overwrite: bool,
+    quality: int | None = None,
+    before: Callable[[bytes], None] | None = None,
+) -> None:
     """Write a photograph in the format that the suffix names, atomically.
 
     Args:
         path: the file to write; its folder must exist.
         photo: pixels and alpha to write, and the metadata to keep.
         overwrite: whether an existing file may be replaced.
-        quality: 1 to 100, for JPEG and lossy WebP; None for 95 and for lossless WebP.
+        quality: 1 to 100, for JPEG, WebP and AVIF; None as `m2a.runtime.encoding` says.
+        before: called with the file's bytes before anything is written; what it raises, ends it.
 
     Raises:
         UsageError: as `check_output`.
@@ -67,6 +72,8 @@ def write_photo(path: Path, photo: Photo, *, overwrite: bool, quality: int | Non
     check_output(path, overwrite=overwrite, photo=photo, quality=quality)
     data = encode_photo(photo, suffix=path.suffix, quality=quality, origin=str(path))
     try:
+        if before is not None:
+            before(data)
         atomic_write(path, data, overwrite=overwrite)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -147,12 +154,12 @@ def read_mask(path: Path, *, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return active
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, *, limit: int) -> bytes:
     try:
         if path.exists() and not path.is_file():
             found = "a folder" if path.is_dir() else "something that is not a regular file"
             raise ImageError(f"{path}: found {found}, expected a picture")
-        return path.read_bytes()
+        return read_regular(path, limit=limit)
     except FileNotFoundError:
         raise ImageError(f"{path}: found no such file, expected a picture") from None
     except OSError as error:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from m2a.runtime.coding import Coding
+
 __all__ = ["DEFAULT_RESOLUTION", "Photo", "eight_bits"]
 
 DEFAULT_RESOLUTION = 72 / 25.4
@@ -29,6 +31,8 @@ class Photo:
             as encoded in the file (no linearisation, no colour conversion).
         alpha: [H, W], dtype of `pixels`, not premultiplied; None if there is none.
         format: the source's format, such as "JPEG"; None if the photo was not decoded.
+        coding: how the source was coded, for a file of the same format; None if that was without
+            loss, cannot be told, or the photo was not decoded. AVIF counts as lossy.
         icc_profile: the embedded ICC profile, byte for byte.
         metadata: libvips' EXIF, XMP and IPTC fields, to be handed on and not looked into.
         resolution: horizontal and vertical resolution in pixels per millimetre.
@@ -40,6 +44,7 @@ class Photo:
     pixels: NDArray[np.uint8 | np.uint16]
     alpha: NDArray[np.uint8 | np.uint16] | None = None
     format: str | None = None
+    coding: Coding | None = None
     icc_profile: bytes | None = None
     metadata: Mapping[str, bytes | str] = field(default_factory=dict, repr=False)
     resolution: tuple[float, float] = (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION)

@@ -58,6 +58,11 @@ class Job:
         wanted = (name for name in PICTURES if name in self.pictures)
         return first | {f"--{name}-out": self.pictures[name] for name in wanted}
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the output replaces the source."""
+        return self.output is not None and _identity(self.output) == _identity(self.source)
+
     def without_existing(self) -> Job:
         """The job less the files that are there already."""
         output = self.output

@@ -20,7 +20,7 @@ LAYERS = {
     "_version": set(),
     "files": set(),
     "cache": set(),
-    "runtime": {"machine"},
+    "runtime": {"graphs", "machine"},
     "graphs": set(),
     "models": set(),
     "evaluation": {"runtime"},

@@ -359,11 +359,6 @@ class TestStreams:
             assert image.format == "JPEG"
         assert read("m.png").shape == SIZE
 
-    def test_a_format_that_is_only_read_becomes_png(self, invoke):
-        photo = draw("a.avif")
-        result = invoke("run", photo, "-o", "-")
-        assert result.stdout_bytes.startswith(b"\x89PNG")
-
     def test_through_a_real_pipe(self, invoke, tmp_path):
         photo = draw("a.png")
         done = subprocess.run(

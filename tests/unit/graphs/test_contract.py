@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from m2a.errors import ContractError
-from m2a.graphs.contract import CONTRACTS, RESTORE_OPERATORS, check_contract
+from m2a.graphs.contract import (
+    CONTRACTS,
+    RESTORE_OPERATORS,
+    check_contract,
+    check_serialised,
+)
 
 
 @pytest.fixture
@@ -121,3 +128,47 @@ def test_every_breach_is_in_one_message(mask):
     message = breaches(mask, "mask")
     assert "IR version 9" in message
     assert "'picture'" in message
+
+
+def test_weights_that_name_a_file_are_reported_whatever_their_location_says(mask):
+    tensor = mask.graph.initializer[0]
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+    assert f"weights outside the file: ['{tensor.name}']" in breaches(mask, "mask")
+
+
+def test_graphs_and_tensors_inside_attributes_are_reported(mask):
+    """Where a second graph, or weights outside the file, could hide."""
+    inner = helper.make_graph([], "inner", [], [])
+    node = mask.graph.node[0]
+    node.attribute.append(helper.make_attribute("body", inner))
+    assert f"inside attributes of ['{node.op_type}']" in breaches(mask, "mask")
+    del node.attribute[-1]
+    tensor = helper.make_tensor("t", TensorProto.FLOAT, [1], [0.0])
+    node.attribute.append(helper.make_attribute("value", tensor))
+    assert f"inside attributes of ['{node.op_type}']" in breaches(mask, "mask")
+
+
+def test_sparse_weights_and_graphs_for_training_are_reported(mask):
+    mask.graph.sparse_initializer.add()
+    mask.training_info.add()
+    message = breaches(mask, "mask")
+    assert "sparse weights" in message
+    assert "graphs for training" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x00" * 64, b"\x3a\x7f"])
+def test_other_bytes_are_refused(content):
+    with pytest.raises(ContractError, match="the graph 'mask'"):
+        check_serialised(content, "mask")
+
+
+def test_a_cut_graph_is_refused(mask):
+    content = mask.SerializeToString()
+    with pytest.raises(ContractError, match="is not an ONNX model"):
+        check_serialised(content[: len(content) // 2], "mask")
+
+
+def test_the_check_needs_no_onnx():
+    script = "import sys, m2a.graphs.contract; sys.exit('onnx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

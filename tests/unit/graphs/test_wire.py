@@ -1,0 +1,67 @@
+"""Protocol buffers read without a schema: judged by onnx's own parser, and by crafted bytes."""
+
+from __future__ import annotations
+
+import pytest
+from onnx import helper
+
+from m2a.graphs import wire
+from m2a.graphs.wire import Message, WireError
+
+
+def test_a_message_reads_as_onnx_reads_it(tiny_graphs):
+    model = tiny_graphs["restore"]
+    read = Message(model.SerializeToString())
+    assert read.number(1) == model.ir_version
+    assert read.text(2) == model.producer_name
+    nodes = list(read.message(7).messages(1))
+    assert [node.text(4) for node in nodes] == [node.op_type for node in model.graph.node]
+
+
+def test_what_is_absent_is_zero_or_empty():
+    empty = Message(b"")
+    assert (empty.number(1), empty.text(2), list(empty.messages(3))) == (0, "", [])
+    assert 1 not in empty
+    assert 1 not in empty.message(7)
+
+
+def test_a_field_that_stands_twice_counts_as_in_protocol_buffers():
+    """Else a second graph, joined to the first by the runtime's parser, would pass unseen."""
+    first = helper.make_model(helper.make_graph([helper.make_node("Add", [], [])], "g", [], []))
+    second = helper.make_model(helper.make_graph([helper.make_node("If", [], [])], "g", [], []))
+    joined = first.SerializeToString() + second.SerializeToString()
+    merged = type(first).FromString(joined)
+    found = [node.text(4) for node in Message(joined).message(7).messages(1)]
+    assert found == [node.op_type for node in merged.graph.node] == ["Add", "If"]
+    assert Message(b"\x08\x05\x08\x09").number(1) == 9
+    assert Message(b"\x12\x01a\x12\x01b").text(2) == "b"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x0a\x05ab", "5 bytes at byte 2 of 4"),
+        (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "bytes at byte"),
+        (b"\x08", "cut off"),
+        (b"\x08" + b"\xff" * 11, "more than ten bytes"),
+        (b"\x09abc", "beyond the end"),
+        (b"\x0dab", "beyond the end"),
+        (b"\x0b", "unknown kind 3"),
+        (b"\x00\x01", "without a number"),
+    ],
+)
+def test_what_is_no_message_is_refused(data, words):
+    with pytest.raises(WireError, match=words):
+        Message(data)
+
+
+def test_a_text_that_is_no_text_is_refused():
+    with pytest.raises(WireError, match="not UTF-8"):
+        Message(b"\x0a\x01\xff").text(1)
+
+
+def test_the_number_of_fields_is_bounded(monkeypatch):
+    monkeypatch.setattr(wire, "MAX_FIELDS", 10)
+    Message(b"\x08\x01" * 10)
+    with pytest.raises(WireError, match="more than 10 fields"):
+        Message(b"\x08\x01" * 11)

@@ -1,0 +1,86 @@
+"""Files and folders appear whole or not at all, and what was there is not lost."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pictures import noise, put
+
+from m2a import files
+from m2a.errors import ImageError, UsageError
+from m2a.runtime.images import Photo, write_photo
+
+PHOTO = Photo(pixels=noise(3, 8))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_write_failure_leaves_the_old_file(tmp_path, monkeypatch, step, error):
+    path = put(tmp_path, "out.png", b"old")
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
+    expected = ImageError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        write_photo(path, PHOTO, overwrite=True)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch, hard_links):
+    path = tmp_path / "out.bin"
+    synchronise = os.fsync
+
+    def another_program_is_faster(descriptor):
+        synchronise(descriptor)
+        path.write_bytes(b"theirs")
+
+    def unsupported(self, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fsync", another_program_is_faster)
+    if not hard_links:
+        monkeypatch.setattr(Path, "hardlink_to", unsupported)
+    with pytest.raises(UsageError, match="--overwrite"):
+        files.atomic_write(path, b"ours", overwrite=False)
+    assert path.read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_systems_without_hard_links(tmp_path, monkeypatch):
+    def unsupported(self, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", unsupported)
+    files.atomic_write(tmp_path / "out.bin", b"ours", overwrite=False)
+    assert (tmp_path / "out.bin").read_bytes() == b"ours"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_mode_follows_the_umask(tmp_path, umask, overwrite):
+    before = os.umask(umask)
+    try:
+        write_photo(tmp_path / "out.png", PHOTO, overwrite=overwrite)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out.png").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows needs a privilege for symbolic links")
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_symbolic_link_is_followed(tmp_path, overwrite):
+    (tmp_path / "real").mkdir()
+    target = tmp_path / "real" / "out.bin"
+    if overwrite:
+        target.write_bytes(b"old")
+    link = tmp_path / "link.bin"
+    link.symlink_to(target)
+    files.atomic_write(link, b"new", overwrite=overwrite)
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
