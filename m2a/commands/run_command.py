@@ -45,7 +45,7 @@ from m2a.runtime.decoding import decode_photo
 from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of
 from m2a.runtime.images import read_photo
 from m2a.runtime.photo import Photo
-from m2a.runtime.plan import STREAM, Job, Plan, plan_jobs, takes_one_file
+from m2a.runtime.plan import STREAM, Job, Plan, is_one_video, plan_jobs, takes_one_file
 
 Open = Callable[[], Deblurrer]
 
@@ -103,6 +103,12 @@ Open = Callable[[], Deblurrer]
     "--strip-metadata/--keep-metadata",
     help="Leave EXIF, XMP and IPTC out. The colour profile stays.",
 )
+@click.option(
+    "--crf",
+    type=int,
+    help="Of a video: the encoder's constant rate factor; lower is better and larger. "
+    "[default: visually lossless]",
+)
 @json_option
 def command(
     images: tuple[str, ...],
@@ -122,6 +128,7 @@ def command(
     skip_existing: bool,
     overwrite: bool,
     strip_metadata: bool,
+    crf: int | None,
     as_json: bool,
 ) -> None:
     """Deblur IMAGE: find the motion-blurred pixels and restore only those.
@@ -132,11 +139,15 @@ def command(
     a folder or a pattern, the output and the pictures beside it are folders, one picture that fails
     does not stop the others, and the exit code is 1 if any failed.
 
+    IMAGE may be one video (.mp4, .mov, .mkv, .m4v, .webm, .avi; needs the extra `video`): every
+    frame is deblurred and encoded again, its time stamp, sound and all else kept.
+
     \b
     Example:
       m2a run street.jpg -o street-sharp.png --mask-out mask.png
       m2a run photos -o sharp --recursive --skip-existing
       m2a run - -o - --suffix .png < street.jpg > street-sharp.png
+      m2a run clip.mp4 -o clip-sharp.mp4
     """
     settings = Settings(
         mask=mask_in,
@@ -157,6 +168,13 @@ def command(
             allow_fallback=allow_fallback,
         )
 
+    if is_one_video(images):
+        from m2a.commands.run_video import run_video
+
+        run_video(
+            images[0], output, pictures, suffix, settings, open_deblurrer, crf=crf, as_json=as_json
+        )
+        return
     if takes_one_file(images, output):
         if output == STREAM and as_json:
             raise UsageError("--json and -o - both write to standard output; give -o a file")

@@ -1,0 +1,330 @@
+"""Writing a video: new frames for the pictures, and all other streams packet by packet.
+
+Tags, chapters, dispositions, the display matrix, the pixels' aspect and the tags of colour are
+carried over. What they say of the file itself, and is no longer true, is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m2a.errors import UsageError, VideoError
+from m2a.files import atomic_file, check_target
+from m2a.runtime.video.encoders import Encoder, choose_encoder
+from m2a.runtime.video.pyav import av
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    from m2a.runtime.video.source import Footage, Source
+
+__all__ = ["OUTPUT_SUFFIXES", "Settings", "Target", "check_video_output", "open_target"]
+
+_MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+
+OUTPUT_SUFFIXES = tuple(_MUXERS)
+"""The suffixes of the containers that are written, in lower case; case does not matter. Not .avi,
+which has no time stamps."""
+
+_ISO = ("mp4", "mov")
+"""The muxers of the family of MP4."""
+
+_OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
+_OF_THE_STREAM = ("encoder", "vendor_id")
+_STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
+"""What Matroska's writers note about a stream, by the beginning of the tag."""
+
+_KEPT_WHEN_STRIPPED = ("language",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a video is written.
+
+    Attributes:
+        overwrite: replace a file that exists.
+        crf: the encoder's constant rate factor; None for its default, which is visually lossless.
+        strip_metadata: leave out the tags of the file and its streams but for their languages, and
+            streams that are neither video, sound nor subtitles: covers, and data that can tell
+            places.
+    """
+
+    overwrite: bool = False
+    crf: int | None = None
+    strip_metadata: bool = False
+
+
+def check_video_output(path: Path, *, overwrite: bool) -> None:
+    """Refuses an output by its name, before any work is done.
+
+    Raises:
+        UsageError: the suffix is not supported; the file exists and `overwrite` is false; `path`
+            is a folder or its folder is missing.
+        VideoError: the file system refuses the name.
+    """
+    if path.suffix.lower() not in _MUXERS:
+        raise UsageError(
+            f"{path}: found the suffix {path.suffix!r}, expected {', '.join(OUTPUT_SUFFIXES)} "
+            "for a video"
+        )
+    try:
+        check_target(path, overwrite=overwrite)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+@contextlib.contextmanager
+def open_target(
+    path: Path,
+    source: Source,
+    footage: Footage,
+    settings: Settings,
+    *,
+    note: Callable[[str], None],
+) -> Iterator[Target]:
+    """Begins a video; it comes into being at the end of the block, or not at all.
+
+    Args:
+        path: the file to write.
+        source: whose other streams, tags and chapters are handed on.
+        footage: of the pictures.
+        settings: how it is written.
+        note: called with a line for each thing that is not as in the source.
+
+    Raises:
+        UsageError: as `check_video_output`; the container does not hold the sound or subtitles.
+        VideoError: the file cannot be written.
+    """
+    check_video_output(path, overwrite=settings.overwrite)
+    muxer = _MUXERS[path.suffix.lower()]
+    others = _kept_streams(source, muxer, path, settings, note)
+    tags = _file_tags(source, settings)
+    try:
+        with atomic_file(path, overwrite=settings.overwrite) as stream:
+            # By its name: an exception, such as Ctrl-C, that meets a callback of FFmpeg into
+            # Python would be lost.
+            container = av.open(
+                f"file:{stream.name}",
+                "w",
+                format=muxer,
+                container_options=_muxer_options(muxer, footage, tags),
+                metadata_errors="surrogateescape",
+            )
+            with _closed(container):
+                encoder = choose_encoder(
+                    footage.codec,
+                    footage.pix_fmt,
+                    container=container.supported_codecs,
+                    origin=str(path),
+                )
+                if encoder.codec != footage.codec:
+                    note(f"{path}: the pictures are {encoder.title}, not {footage.codec}")
+                target = Target(container, source, footage, others, encoder, settings)
+                container.metadata.update(tags)
+                container.set_chapters(source.container.chapters())
+                container.start_encoding()
+                yield target
+                target.finish()
+    except av.error.FFmpegError as error:
+        raise VideoError(f"{path}: cannot be written: {error.strerror}") from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+@contextlib.contextmanager
+def _closed(container: OutputContainer) -> Iterator[None]:
+    """Closes a container, which ends the file; where the block fails, that is what is told."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(av.error.FFmpegError):
+            container.close()
+        raise
+    container.close()
+
+
+class Target:
+    """A video that is being written; made by `open_target`.
+
+    Attributes:
+        encoder: who encodes the pictures.
+    """
+
+    def __init__(
+        self,
+        container: OutputContainer,
+        source: Source,
+        footage: Footage,
+        others: set[int],
+        encoder: Encoder,
+        settings: Settings,
+    ) -> None:
+        self.encoder = encoder
+        self._container = container
+        self._durations: dict[int, int] = {}
+        self._streams: dict[int, Stream] = {}
+        for stream in source.container.streams:
+            if stream is source.stream:
+                self._pictures = _add_pictures(container, footage, encoder, settings)
+                self._dress(stream, self._pictures, settings)
+            elif stream.index in others:
+                copy = container.add_stream_from_template(stream, opaque=True)
+                self._dress(stream, copy, settings)
+                self._streams[stream.index] = copy
+
+    def write(self, frame: VideoFrame) -> None:
+        """Encodes a frame, with its time stamp and duration."""
+        # What the source's encoder chose for this frame is no order for this one.
+        frame.pict_type = 0
+        if frame.pts is not None and frame.duration:
+            self._durations[frame.pts] = frame.duration
+        self._encode(frame)
+
+    def copy(self, packet: Packet) -> None:
+        """Hands on a packet of another stream, as it is, if the stream is kept."""
+        stream = self._streams.get(packet.stream.index)
+        if stream is not None:
+            packet.stream = stream
+            self._container.mux(packet)
+
+    def finish(self) -> None:
+        """Writes what the encoder still holds back."""
+        self._encode(None)
+
+    def _encode(self, frame: VideoFrame | None) -> None:
+        for packet in self._pictures.encode(frame):
+            # Encoders do not all hand the duration on, which of the last frame no one else knows.
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._container.mux(packet)
+
+    @staticmethod
+    def _dress(source: Stream, target: Stream, settings: Settings) -> None:
+        target.disposition = source.disposition
+        target.metadata.update(_stream_tags(source.metadata, settings))
+
+
+def _add_pictures(
+    container: OutputContainer, footage: Footage, encoder: Encoder, settings: Settings
+) -> VideoStream:
+    for name, value in encoder.environment.items():
+        os.environ.setdefault(name, value)
+    stream = container.add_stream(
+        encoder.name, rate=footage.rate, options=encoder.settings(settings.crf)
+    )
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = footage.width, footage.height, footage.pix_fmt
+    stream.time_base = context.time_base = footage.time_base
+    if footage.sample_aspect_ratio is not None:
+        context.sample_aspect_ratio = footage.sample_aspect_ratio
+    (
+        context.color_range,
+        context.colorspace,
+        context.color_primaries,
+        context.color_trc,
+    ) = footage.colour_tags
+    stream.set_display_matrix(footage.display_matrix)
+    if encoder.codec == "hevc" and container.format.name in _ISO:
+        context.codec_tag = "hvc1"  # the one of two forms that Apple's players take
+    return stream
+
+
+def _kept_streams(
+    source: Source,
+    muxer: str,
+    path: Path,
+    settings: Settings,
+    note: Callable[[str], None],
+) -> set[int]:
+    """The numbers of the streams to hand on; notes what is left out."""
+    kept = set()
+    for stream in source.container.streams:
+        cover = _is_cover(stream)
+        content = stream.type in ("audio", "subtitle", "video") and not cover
+        if stream is source.stream or _is_written_anew(stream, muxer):
+            continue
+        if settings.strip_metadata and not content:
+            continue
+        if _holds(muxer, stream):
+            kept.add(stream.index)
+            if stream.type == "video" and content:
+                note(f"{path}: stream {stream.index}, another video, is handed on as it is")
+            continue
+        kind = f"{'cover' if cover else stream.type} ({_codec_of(stream)})"
+        if content:
+            raise UsageError(
+                f"{path}: found {kind} in the source, which that container cannot hold; "
+                "take the source's own or .mkv"
+            )
+        note(f"{path}: stream {stream.index}, {kind}, is left out: that container cannot hold it")
+    return kept
+
+
+def _holds(muxer: str, stream: Stream) -> bool:
+    """Whether a container takes a copy of a stream: tried in memory, for only the muxer knows."""
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as trial:
+            trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _is_written_anew(stream: Stream, muxer: str) -> bool:
+    """Whether a stream is another form of chapters or of the tag "timecode", which are kept."""
+    if stream.type != "data":
+        return False
+    # Of the track that holds the titles of chapters the demuxer gives no packet.
+    chapters = stream.discard == av.stream.Discard.all
+    return chapters or (muxer in _ISO and "timecode" in stream.metadata)
+
+
+def _is_cover(stream: Stream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _codec_of(stream: Stream) -> str:
+    context: Any = stream.codec_context
+    return str(stream.name if context is None else context.name)
+
+
+def _file_tags(source: Source, settings: Settings) -> dict[str, str]:
+    if settings.strip_metadata:
+        return {}
+    tags = source.container.metadata.items()
+    return {name: value for name, value in tags if name.lower() not in _OF_THE_FILE}
+
+
+def _stream_tags(tags: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in tags.items()
+        if (not settings.strip_metadata or name.lower() in _KEPT_WHEN_STRIPPED)
+        and name.lower() not in _OF_THE_STREAM
+        and not name.upper().startswith(_STATISTICS)
+    }
+
+
+def _muxer_options(muxer: str, footage: Footage, tags: Mapping[str, str]) -> dict[str, str]:
+    if muxer not in _ISO:
+        return {}
+    options = {"video_track_timescale": str(footage.time_base.denominator)}
+    if any("." in name for name in tags):
+        # Keys such as com.apple.quicktime.make have no place in the other form.
+        options["movflags"] = "use_metadata_tags"
+    return options
+
+
+def _unwritable(path: Path, error: OSError) -> VideoError:
+    return VideoError(f"{path}: cannot be written: {error.strerror}")
