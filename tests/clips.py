@@ -54,8 +54,10 @@ def make_clip(
                     for n in range(2)
                 ]
             )  # fmt: skip
-        video = out.add_stream(codec, rate=FPS, options=options or {})
+        quick = {"preset": "ultrafast", "bf": "2"} if codec == "libx264" else {}
+        video = out.add_stream(codec, rate=FPS, options={**quick, **(options or {})})
         context = video.codec_context
+        context.thread_count = 1  # such small frames take longer with more
         context.width, context.height, context.pix_fmt = width, height, pix_fmt
         video.time_base = context.time_base = time_base
         for name, value in (colour or {}).items():
@@ -70,7 +72,7 @@ def make_clip(
             audio.metadata["language"] = "fra"
         for index, stamp in enumerate(stamps):
             frame = av.VideoFrame.from_ndarray(colours(index, height, width), format="rgb24")
-            frame = frame.reformat(format=pix_fmt)
+            frame = frame.reformat(format=pix_fmt, threads=1)
             frame.pts, frame.time_base = stamp, time_base
             out.mux(video.encode(frame))
         out.mux(video.encode(None))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -101,7 +102,7 @@ def deblur_video(
     if mask is not None:
         check_mask(mask, footage.shown_size)
     clock = _Clock()
-    tally = _Tally()
+    coverages: list[float] = []
     with (
         open_source(footage) as reader,
         open_target(output, reader, footage, settings, note=note) as writer,
@@ -110,15 +111,17 @@ def deblur_video(
             if packet.stream is not reader.stream:
                 writer.copy(packet)
             for frame in frames:
-                tally.add(frame, _deblur(frame, footage, deblurrer, mask, clock))
+                coverages.append(_deblur(frame, footage, deblurrer, mask, clock))
                 with clock.stage("encode"):
                     writer.write(frame)
-                progress(tally.frames)
+                progress(len(coverages))
+        with clock.stage("encode"):
+            writer.finish(reader.end)
     return DeblurredVideo(
-        frames=tally.frames,
-        duration=tally.duration,
-        coverage=tally.coverage / tally.frames,
-        restored_frames=tally.restored,
+        frames=len(coverages),
+        duration=writer.duration,
+        coverage=fmean(coverages),
+        restored_frames=sum(coverage > 0 for coverage in coverages),
         codec=writer.encoder.codec,
         backend=deblurrer.backend,
         seconds=clock.seconds,
@@ -147,25 +150,6 @@ def _deblur(
             for plane, samples in zip(planes_of(frame, footage.coding), changed, strict=True):
                 plane[:] = samples
     return result.coverage
-
-
-class _Tally:
-    """What the frames so far sum up to."""
-
-    def __init__(self) -> None:
-        self.frames = self.restored = 0
-        self.coverage = self.duration = 0.0
-        self._first: float | None = None
-
-    def add(self, frame: VideoFrame, coverage: float) -> None:
-        self.frames += 1
-        self.restored += coverage > 0
-        self.coverage += coverage
-        if frame.pts is not None and frame.time_base is not None:
-            begin = float(frame.pts * frame.time_base)
-            if self._first is None:
-                self._first = begin
-            self.duration = begin + float(frame.duration * frame.time_base) - self._first
 
 
 class _Clock:

@@ -126,11 +126,14 @@ class Source:
     Attributes:
         container: PyAV's, whose streams, tags and chapters are to be handed on.
         stream: the pictures that are deblurred.
+        end: when the last frame that was read ends, in units of the footage's `time_base`.
     """
 
     def __init__(self, container: InputContainer, footage: Footage) -> None:
         self.container = container
         self.stream = _pictures(container, footage.path)
+        self.end = 0
+        self._reordering: int | None = None
         self._footage = footage
         self._last: int | None = None
 
@@ -157,6 +160,7 @@ class Source:
                     yield packet, []
                     continue
                 packets += 1
+                self._note_end(packet)
                 yield packet, list(self._frames(packet))
         self._check_end(packets, end)
 
@@ -180,6 +184,14 @@ class Source:
                 raise VideoError(f"{place}: found {found}, expected one that increases")
             self._last = frame.pts
             yield frame
+
+    def _note_end(self, packet: Packet) -> None:
+        if packet.dts is not None and packet.pts is not None and not packet.is_discard:
+            if self._reordering is None:
+                self._reordering = packet.pts - packet.dts
+            # In MP4 durations add up in the order of decoding: a packet's is not its frame's.
+            begin = packet.dts + self._reordering if _is_mov(self.container) else packet.pts
+            self.end = max(self.end, begin + packet.duration)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -340,10 +352,14 @@ def _footage(
 
 def _promised_packets(container: InputContainer, stream: VideoStream) -> int | None:
     """The packets of the pictures, where the file lists them one by one, else None."""
-    if "mov" not in container.format.name.split(","):
+    if not _is_mov(container):
         return None
     # Not the number of samples: an edit list leaves some of them out.
     return len(stream.index_entries) or None
+
+
+def _is_mov(container: InputContainer) -> bool:
+    return "mov" in container.format.name.split(",")
 
 
 def _promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:

@@ -94,6 +94,8 @@ def open_target(
 ) -> Iterator[Target]:
     """Begins a video; it comes into being at the end of the block, or not at all.
 
+    The block ends with `Target.finish`.
+
     Args:
         path: the file to write.
         source: whose other streams, tags and chapters are handed on.
@@ -134,7 +136,6 @@ def open_target(
                 container.set_chapters(source.container.chapters())
                 container.start_encoding()
                 yield target
-                target.finish()
     except av.error.FFmpegError as error:
         raise VideoError(f"{path}: cannot be written: {error.strerror}") from error
     except OSError as error:
@@ -171,7 +172,13 @@ class Target:
     ) -> None:
         self.encoder = encoder
         self._container = container
+        self._time_base = footage.time_base
+        self._shown = 0
+        self._first_pts: int | None = None
+        self._first_dts = 0
+        self._last: Packet | None = None
         self._durations: dict[int, int] = {}
+        self._waiting: VideoFrame | None = None
         self._streams: dict[int, Stream] = {}
         for stream in source.container.streams:
             if stream is source.stream:
@@ -182,13 +189,18 @@ class Target:
                 self._dress(stream, copy, settings)
                 self._streams[stream.index] = copy
 
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame's time stamp to the end of the last one, when finished."""
+        return float(self._shown * self._time_base)
+
     def write(self, frame: VideoFrame) -> None:
-        """Encodes a frame, with its time stamp and duration."""
+        """Takes the next frame, to be shown at its time stamp until that of the one after it."""
         # What the source's encoder chose for this frame is no order for this one.
         frame.pict_type = 0
-        if frame.pts is not None and frame.duration:
-            self._durations[frame.pts] = frame.duration
-        self._encode(frame)
+        if self._waiting is not None:
+            self._encode_waiting(until=frame.pts)
+        self._waiting = frame
 
     def copy(self, packet: Packet) -> None:
         """Hands on a packet of another stream, as it is, if the stream is kept."""
@@ -197,16 +209,39 @@ class Target:
             packet.stream = stream
             self._container.mux(packet)
 
-    def finish(self) -> None:
-        """Writes what the encoder still holds back."""
+    def finish(self, end: int) -> None:
+        """Writes the last frame, to be shown until `end`, and what the encoder still holds back."""
+        self._encode_waiting(until=end)
         self._encode(None)
+        last = self._last
+        if last is not None and self._container.format.name in _ISO:
+            # MP4 adds up the packets in the order in which they are stored, from first to last.
+            last.duration = self._shown - (last.dts - self._first_dts)
+        if last is not None:
+            self._container.mux(last)
+
+    def _encode_waiting(self, *, until: int) -> None:
+        frame, self._waiting = self._waiting, None
+        if frame is None:
+            return
+        # Rather than the frame's own duration: where frames are stored in another order than
+        # that in which they are shown, it is a neighbour's.
+        duration = until - frame.pts if until > frame.pts else frame.duration
+        self._durations[frame.pts] = duration
+        if self._first_pts is None:
+            self._first_pts = frame.pts
+        self._shown = frame.pts + duration - self._first_pts
+        self._encode(frame)
 
     def _encode(self, frame: VideoFrame | None) -> None:
         for packet in self._pictures.encode(frame):
-            # Encoders do not all hand the duration on, which of the last frame no one else knows.
-            if packet.pts is not None:
-                packet.duration = self._durations.pop(packet.pts, packet.duration)
-            self._container.mux(packet)
+            # Few encoders hand the duration on.
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if self._last is None:
+                self._first_dts = packet.dts
+            else:
+                self._container.mux(self._last)
+            self._last = packet
 
     @staticmethod
     def _dress(source: Stream, target: Stream, settings: Settings) -> None:
@@ -296,7 +331,7 @@ def _is_cover(stream: Stream) -> bool:
 
 def _codec_of(stream: Stream) -> str:
     context: Any = stream.codec_context
-    return str(stream.name if context is None else context.name)
+    return str(stream.name if context is None else context.codec.canonical_name)
 
 
 def _file_tags(source: Source, settings: Settings) -> dict[str, str]:
@@ -319,7 +354,9 @@ def _stream_tags(tags: Mapping[str, str], settings: Settings) -> dict[str, str]:
 def _muxer_options(muxer: str, footage: Footage, tags: Mapping[str, str]) -> dict[str, str]:
     if muxer not in _ISO:
         return {}
-    options = {"video_track_timescale": str(footage.time_base.denominator)}
+    # Times of frames, and of the edit list that says when the first is shown, in the source's unit.
+    unit = str(footage.time_base.denominator)
+    options = {"video_track_timescale": unit, "movie_timescale": unit}
     if any("." in name for name in tags):
         # Keys such as com.apple.quicktime.make have no place in the other form.
         options["movflags"] = "use_metadata_tags"
