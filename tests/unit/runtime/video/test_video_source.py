@@ -66,7 +66,7 @@ class TestCutOff:
         ("name", "options", "words"),
         [
             ("a.mp4", {}, "cut-off"),  # the index lies at the end
-            ("a.mp4", {"movflags": "faststart"}, "of the 100 frames that its index lists"),
+            ("a.mp4", {"movflags": "faststart"}, "of the 100 frames that its index lists|damaged"),
             ("a.mkv", {}, "seconds that its header states"),
             ("a.avi", {}, "of the 10.0 seconds that its header states|damaged"),
         ],
