@@ -107,7 +107,7 @@ Open = Callable[[], Deblurrer]
     "--crf",
     type=int,
     help="Of a video: the encoder's constant rate factor; lower is better and larger. "
-    "[default: visually lossless]",
+    "[default: 16]",
 )
 @json_option
 def command(

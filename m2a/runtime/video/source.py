@@ -191,7 +191,7 @@ class Source:
                 self._reordering = packet.pts - packet.dts
             # In MP4 durations add up in the order of decoding: a packet's is not its frame's.
             begin = packet.dts + self._reordering if _is_mov(self.container) else packet.pts
-            self.end = max(self.end, begin + packet.duration)
+            self.end = max(self.end, begin + (packet.duration or 0))
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

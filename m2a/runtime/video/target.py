@@ -53,7 +53,8 @@ class Settings:
 
     Attributes:
         overwrite: replace a file that exists.
-        crf: the encoder's constant rate factor; None for its default, which is visually lossless.
+        crf: the encoder's constant rate factor; None for 16, at which of a photo with a little
+            noise each encoder keeps 42 dB or more.
         strip_metadata: leave out the tags of the file and its streams but for their languages, and
             streams that are neither video, sound nor subtitles: covers, and data that can tell
             places.
@@ -236,7 +237,7 @@ class Target:
     def _encode(self, frame: VideoFrame | None) -> None:
         for packet in self._pictures.encode(frame):
             # Few encoders hand the duration on.
-            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
             if self._last is None:
                 self._first_dts = packet.dts
             else:

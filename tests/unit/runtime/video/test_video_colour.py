@@ -10,7 +10,13 @@ from m2a.errors import VideoError
 from m2a.runtime.video.colour import FORMATS, coding_of
 
 SIZE = (20, 26)
-WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}  # fmt: skip  # noqa: E501
+WEIGHTS = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
 
 
 def coding(pix_fmt="yuv444p", matrix=1, colour_range=1, size=SIZE):
@@ -75,23 +81,24 @@ def test_rgb_is_that_of_swscale(pix_fmt):
         rows[:, : samples.shape[1]] = samples
     full = pix_fmt.startswith("yuvj")
     other = frame.reformat(
-        format="gbrpf32le", src_colorspace=1, dst_colorspace=1,
-        src_color_range=2 if full else 1, dst_color_range=2,
-    ).to_ndarray()  # fmt: skip
+        format="gbrpf32le",
+        src_colorspace=1,
+        dst_colorspace=1,
+        src_color_range=2 if full else 1,
+        dst_color_range=2,
+    ).to_ndarray()
     # It scales 8 bits by 256 in 65535ths: a white of 254/255.
     assert np.abs(coding(pix_fmt).to_rgb(planes) - other).max() < 1.1 / 255
 
 
 def test_chroma_is_interpolated_between_its_sites():
     """4:2:0: sited on the even columns, between the rows."""
-    planes = [np.full((4, 4), 128, np.uint8), *np.full((2, 2, 2), 128, np.uint8)]
-    planes[2][:] = [[0, 100], [200, 220]]
-    red = coding("yuvj420p").to_rgb(planes)[:, :, 0] - coding("yuvj420p").to_rgb(
-        [planes[0], planes[1], np.full((2, 2), 128, np.uint8)]
-    )[:, :, 0]  # fmt: skip
-    chroma = np.array([[0, 50, 100, 100], [50, 90, 130, 130], [150, 170, 190, 190], [200, 210, 220, 220]])  # fmt: skip  # noqa: E501
-    expected = np.clip(128 / 255 + 2 * (1 - 0.2126) * (chroma - 128) / 255, 0, 1) - 128 / 255
-    np.testing.assert_allclose(red, expected, atol=1e-6)
+    luma = np.full((4, 4), 128, np.uint8)
+    grey, red = np.full((2, 2), 128, np.uint8), np.array([[0, 100], [200, 220]], np.uint8)
+    found = coding("yuvj420p").to_rgb([luma, grey, red])[:, :, 0]
+    rows = [[0, 50, 100, 100], [50, 90, 130, 130], [150, 170, 190, 190], [200, 210, 220, 220]]
+    expected = np.clip((128 + 2 * (1 - 0.2126) * (np.array(rows) - 128)) / 255, 0, 1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("pix_fmt", FORMATS)
@@ -135,7 +142,8 @@ def test_there_and_back(pix_fmt, full):
 
 
 def test_samples_are_clipped_to_their_type():
-    planes = [np.full(shape, value, np.uint8) for shape, value in (((2, 2), 250), ((1, 1), 3), ((1, 1), 250))]  # fmt: skip  # noqa: E501
+    samples = (((2, 2), 250), ((1, 1), 3), ((1, 1), 250))
+    planes = [np.full(shape, value, np.uint8) for shape, value in samples]
     difference = np.full((2, 2, 3), (1, 0, -1), np.float32)
     luma, blue, red = coding("yuvj420p", 1).with_difference(planes, difference)
     assert luma.tolist() == [[255, 255], [255, 255]]

@@ -25,9 +25,12 @@ def read(path):
 
 def test_footage_is_what_was_made(tmp_path):
     path = make_clip(
-        tmp_path / "a.mp4", frames=12, matrix=QUARTER, aspect=Fraction(4, 3),
+        tmp_path / "a.mp4",
+        frames=12,
+        matrix=QUARTER,
+        aspect=Fraction(4, 3),
         colour={"color_range": 1, "colorspace": 5, "color_primaries": 6, "color_trc": 1},
-    )  # fmt: skip
+    )
     footage = probe(path)
     assert (footage.codec, footage.pix_fmt) == ("h264", "yuv420p")
     assert (footage.height, footage.width) == (48, 64)
@@ -44,9 +47,7 @@ def test_every_frame_is_read_in_the_order_of_time(tmp_path, name):
     codec = "mpeg4" if name.endswith("avi") else "libx264"
     time_base = Fraction(1, 10) if name.endswith("avi") else Fraction(1, 1000)
     sound = None if name.endswith("avi") else "aac"
-    times = read(
-        make_clip(tmp_path / name, codec=codec, time_base=time_base, sound=sound)
-    )  # fmt: skip
+    times = read(make_clip(tmp_path / name, codec=codec, time_base=time_base, sound=sound))
     assert len(times) == 20
     assert times == sorted(set(times))
 
@@ -75,10 +76,13 @@ class TestCutOff:
     def test_a_file_that_ends_early_is_told(self, tmp_path, name, options, words):
         avi = name.endswith("avi")
         path = make_clip(
-            tmp_path / name, frames=100, codec="mpeg4" if avi else "libx264",
+            tmp_path / name,
+            frames=100,
+            codec="mpeg4" if avi else "libx264",
             time_base=Fraction(1, 10) if avi else Fraction(1, 12800),
-            sound=None if avi else "aac", container_options=options,
-        )  # fmt: skip
+            sound=None if avi else "aac",
+            container_options=options,
+        )
         assert len(read(path)) == 100
         content = path.read_bytes()
         for part in (0.3, 0.8):
@@ -115,9 +119,7 @@ class TestRefused:
             probe(path)
 
     def test_alpha(self, tmp_path):
-        path = make_clip(
-            tmp_path / "a.webm", codec="libvpx-vp9", pix_fmt="yuva420p", sound=None
-        )  # fmt: skip
+        path = make_clip(tmp_path / "a.webm", codec="libvpx-vp9", pix_fmt="yuva420p", sound=None)
         with pytest.raises(VideoError, match="alpha"):
             probe(path)
 
