@@ -21,7 +21,7 @@ from m2a.runtime.plan import STREAM, exists, names_folder
 
 if TYPE_CHECKING:
     from m2a.runtime.video.deblur import DeblurredVideo
-    from m2a.runtime.video.source import Footage
+    from m2a.runtime.video.footage import Footage
 
 _READ_ONLY = {".avi": ".mkv"}
 """Suffix of a container that is only read → of the one written in its place into a folder."""
@@ -63,7 +63,7 @@ def run_video(
     # Not above: pictures shall not wait for it, nor need it.
     from m2a.runtime.video import deblur
     from m2a.runtime.video import target as writing
-    from m2a.runtime.video.source import probe
+    from m2a.runtime.video.footage import probe
 
     footage = probe(path)
     if names_folder(output):

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.runtime.deblurrer import Deblurrer, check_mask
-from m2a.runtime.video.source import Footage, open_source, planes_of, probe
+from m2a.runtime.video.footage import Footage, probe
+from m2a.runtime.video.source import open_source, planes_of
 from m2a.runtime.video.target import Settings, open_target
 
 if TYPE_CHECKING:

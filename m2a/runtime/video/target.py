@@ -7,17 +7,17 @@ carried over. What they say of the file itself, and is no longer true, is left o
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from m2a.errors import UsageError, VideoError
 from m2a.files import atomic_file, check_target
 from m2a.runtime.video.encoders import Encoder, choose_encoder
 from m2a.runtime.video.pyav import av
+from m2a.runtime.video.streams import ISO, file_tags, kept_streams, stream_tags
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from m2a.runtime.video.source import Footage, Source
+    from m2a.runtime.video.footage import Footage
+    from m2a.runtime.video.source import Source
 
 __all__ = ["OUTPUT_SUFFIXES", "Settings", "Target", "check_video_output", "open_target"]
 
@@ -35,16 +36,6 @@ _MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
 OUTPUT_SUFFIXES = tuple(_MUXERS)
 """The suffixes of the containers that are written, in lower case; case does not matter. Not .avi,
 which has no time stamps."""
-
-_ISO = ("mp4", "mov")
-"""The muxers of the family of MP4."""
-
-_OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
-_OF_THE_STREAM = ("encoder", "vendor_id")
-_STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
-"""What Matroska's writers note about a stream, by the beginning of the tag."""
-
-_KEPT_WHEN_STRIPPED = ("language",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +101,8 @@ def open_target(
     """
     check_video_output(path, overwrite=settings.overwrite)
     muxer = _MUXERS[path.suffix.lower()]
-    others = _kept_streams(source, muxer, path, settings, note)
-    tags = _file_tags(source, settings)
+    others = kept_streams(source, muxer, path, strip=settings.strip_metadata, note=note)
+    tags = file_tags(source, strip=settings.strip_metadata)
     try:
         with atomic_file(path, overwrite=settings.overwrite) as stream:
             # By its name: an exception, such as Ctrl-C, that meets a callback of FFmpeg into
@@ -215,7 +206,7 @@ class Target:
         self._encode_waiting(until=end)
         self._encode(None)
         last = self._last
-        if last is not None and self._container.format.name in _ISO:
+        if last is not None and self._container.format.name in ISO:
             # MP4 adds up the packets in the order in which they are stored, from first to last.
             last.duration = self._shown - (last.dts - self._first_dts)
         if last is not None:
@@ -247,7 +238,7 @@ class Target:
     @staticmethod
     def _dress(source: Stream, target: Stream, settings: Settings) -> None:
         target.disposition = source.disposition
-        target.metadata.update(_stream_tags(source.metadata, settings))
+        target.metadata.update(stream_tags(source.metadata, strip=settings.strip_metadata))
 
 
 def _add_pictures(
@@ -270,90 +261,13 @@ def _add_pictures(
         context.color_trc,
     ) = footage.colour_tags
     stream.set_display_matrix(footage.display_matrix)
-    if encoder.codec == "hevc" and container.format.name in _ISO:
+    if encoder.codec == "hevc" and container.format.name in ISO:
         context.codec_tag = "hvc1"  # the one of two forms that Apple's players take
     return stream
 
 
-def _kept_streams(
-    source: Source,
-    muxer: str,
-    path: Path,
-    settings: Settings,
-    note: Callable[[str], None],
-) -> set[int]:
-    """The numbers of the streams to hand on; notes what is left out."""
-    kept = set()
-    for stream in source.container.streams:
-        cover = _is_cover(stream)
-        content = stream.type in ("audio", "subtitle", "video") and not cover
-        if stream is source.stream or _is_written_anew(stream, muxer):
-            continue
-        if settings.strip_metadata and not content:
-            continue
-        if _holds(muxer, stream):
-            kept.add(stream.index)
-            if stream.type == "video" and content:
-                note(f"{path}: stream {stream.index}, another video, is handed on as it is")
-            continue
-        kind = f"{'cover' if cover else stream.type} ({_codec_of(stream)})"
-        if content:
-            raise UsageError(
-                f"{path}: found {kind} in the source, which that container cannot hold; "
-                "take the source's own or .mkv"
-            )
-        note(f"{path}: stream {stream.index}, {kind}, is left out: that container cannot hold it")
-    return kept
-
-
-def _holds(muxer: str, stream: Stream) -> bool:
-    """Whether a container takes a copy of a stream: tried in memory, for only the muxer knows."""
-    try:
-        with av.open(io.BytesIO(), "w", format=muxer) as trial:
-            trial.add_stream_from_template(stream, opaque=True)
-            trial.start_encoding()
-    except (av.error.FFmpegError, ValueError):
-        return False
-    return True
-
-
-def _is_written_anew(stream: Stream, muxer: str) -> bool:
-    """Whether a stream is another form of chapters or of the tag "timecode", which are kept."""
-    if stream.type != "data":
-        return False
-    # Of the track that holds the titles of chapters the demuxer gives no packet.
-    chapters = stream.discard == av.stream.Discard.all
-    return chapters or (muxer in _ISO and "timecode" in stream.metadata)
-
-
-def _is_cover(stream: Stream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _codec_of(stream: Stream) -> str:
-    context: Any = stream.codec_context
-    return str(stream.name if context is None else context.codec.canonical_name)
-
-
-def _file_tags(source: Source, settings: Settings) -> dict[str, str]:
-    if settings.strip_metadata:
-        return {}
-    tags = source.container.metadata.items()
-    return {name: value for name, value in tags if name.lower() not in _OF_THE_FILE}
-
-
-def _stream_tags(tags: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in tags.items()
-        if (not settings.strip_metadata or name.lower() in _KEPT_WHEN_STRIPPED)
-        and name.lower() not in _OF_THE_STREAM
-        and not name.upper().startswith(_STATISTICS)
-    }
-
-
 def _muxer_options(muxer: str, footage: Footage, tags: Mapping[str, str]) -> dict[str, str]:
-    if muxer not in _ISO:
+    if muxer not in ISO:
         return {}
     # Times of frames, and of the edit list that says when the first is shown, in the source's unit.
     unit = str(footage.time_base.denominator)

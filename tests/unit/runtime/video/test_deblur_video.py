@@ -27,7 +27,7 @@ from m2a.errors import UsageError, VideoError
 from m2a.runtime import load
 from m2a.runtime.video.colour import coding_of
 from m2a.runtime.video.deblur import deblur_video
-from m2a.runtime.video.source import probe
+from m2a.runtime.video.footage import probe
 from m2a.runtime.video.target import Settings
 
 UNIT = 1 << 16

@@ -12,8 +12,9 @@ import pytest
 from clips import make_clip
 
 from m2a.errors import VideoError
-from m2a.runtime.video import source as module
-from m2a.runtime.video.source import open_source, probe
+from m2a.runtime.video import footage as module
+from m2a.runtime.video.footage import probe
+from m2a.runtime.video.source import open_source
 
 QUARTER = (0, -(1 << 16), 0, 1 << 16, 0, 0, 0, 0, 1 << 30)
 
