@@ -46,6 +46,10 @@ class ImageError(M2AError):
     """A picture cannot be read, is not supported, or cannot be written."""
 
 
+class VideoError(M2AError):
+    """A video cannot be read, is not supported, or cannot be written."""
+
+
 class BundleError(M2AError):
     """A bundle is missing, incomplete, of another schema, or not what its manifest says."""
 

@@ -10,7 +10,9 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
+    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -19,7 +21,7 @@ class Bar:
     """The progress of one piece of work; made by `progress_bar`."""
 
     def __init__(
-        self, console: Console, progress: Progress, total: int, label: str, *, quiet: bool
+        self, console: Console, progress: Progress, total: int | None, label: str, *, quiet: bool
     ) -> None:
         self._console, self._progress = console, progress
         self._label, self._total, self._quiet = label, total, quiet
@@ -43,20 +45,27 @@ def _draws(console: Console) -> bool:
 
 @contextmanager
 def progress_bar(
-    total: int, label: str, *, quiet: bool = False, hidden: bool = False
+    total: int | None,
+    label: str,
+    *,
+    quiet: bool = False,
+    hidden: bool = False,
+    time_left: bool = False,
 ) -> Iterator[Bar]:
-    """Yields the bar of `total` steps; it ends with the block.
+    """Yields the bar of `total` steps, None where no one knows; it ends with the block.
 
     Where there is no terminal, `quiet` leaves out the plain lines that stand for the bar; `hidden`
-    leaves out the bar on a terminal.
+    leaves out the bar on a terminal; `time_left` adds an estimate to it.
     """
     console = Console(stderr=True)
-    columns = (
+    columns: tuple[ProgressColumn, ...] = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}", markup=False),
     )
+    if time_left:
+        columns += (TimeRemainingColumn(compact=True), TextColumn("left"))
     with Progress(
         *columns,
         console=console,

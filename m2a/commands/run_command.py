@@ -46,7 +46,7 @@ from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of
 from m2a.runtime.images import read_photo
 from m2a.runtime.journal import Journal
 from m2a.runtime.photo import Photo
-from m2a.runtime.plan import STREAM, Job, Plan, plan_jobs, takes_one_file
+from m2a.runtime.plan import STREAM, Job, Plan, is_one_video, plan_jobs, takes_one_file
 
 Open = Callable[[], Deblurrer]
 
@@ -105,6 +105,12 @@ Open = Callable[[], Deblurrer]
     show_default=True,
     help="Refuse photos of more pixels, from their header.",
 )
+@click.option(
+    "--crf",
+    type=int,
+    help="Of a video: the encoder's constant rate factor; lower is better and larger. "
+    "[default: 16]",
+)
 @resource_options
 @json_option
 def command(
@@ -129,6 +135,7 @@ def command(
     max_pixels: int,
     max_memory: int | None,
     threads: int | None,
+    crf: int | None,
     as_json: bool,
 ) -> None:
     """Deblur IMAGE: find the motion-blurred pixels and restore only those.
@@ -139,11 +146,15 @@ def command(
     a folder or a pattern, the output and the pictures beside it are folders, one picture that fails
     does not stop the others, and the exit code is 1 if any failed.
 
+    IMAGE may be one video (.mp4, .mov, .mkv, .m4v, .webm, .avi; needs the extra `video`): every
+    frame is deblurred and encoded again, its time stamp, sound and all else kept.
+
     \b
     Example:
       m2a run street.jpg -o street-sharp.png --mask-out mask.png
       m2a run photos -o sharp --recursive --skip-existing
       m2a run - -o - --suffix .png < street.jpg > street-sharp.png
+      m2a run clip.mp4 -o clip-sharp.mp4
     """
     settings = Settings(
         mask=mask_in,
@@ -168,6 +179,15 @@ def command(
             threads=threads,
         )
 
+    if is_one_video(images):
+        from m2a.commands.run_video import run_video
+
+        run_video(
+            images[0], output, pictures, suffix, settings, open_deblurrer, crf=crf, as_json=as_json
+        )
+        return
+    if crf is not None:
+        raise UsageError(f"--crf: found {crf} for pictures, expected one video; see --quality")
     if takes_one_file(images, output):
         if output == STREAM and as_json:
             raise UsageError("--json and -o - both write to standard output; give -o a file")

@@ -21,6 +21,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
         "pytorch_optimizer",
         "tensorboard",
     ),
+    "video": ("av",),
 }
 """Extra of m2a → the distributions that it installs on every Python."""
 

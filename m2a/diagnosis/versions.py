@@ -9,7 +9,7 @@ from m2a.machine.installed import VersionOf, version_of
 
 _LIBVIPS = "pyvips-binary"
 _REQUIRED = ("numpy", "pyvips")
-_OPTIONAL = ("torch", "onnx", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx")
+_OPTIONAL = ("av", "torch", "onnx", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx")
 
 
 def installed_versions(*, find: VersionOf = version_of) -> dict[str, str]:

@@ -19,9 +19,12 @@ from m2a.runtime.encoding import OUTPUT_SUFFIXES, check_encodable
 __all__ = [
     "PICTURES",
     "STREAM",
+    "VIDEO_SUFFIXES",
     "Job",
     "Plan",
     "exists",
+    "is_one_video",
+    "names_folder",
     "output_name",
     "plan_jobs",
     "takes_one_file",
@@ -35,6 +38,10 @@ PICTURES = ("mask", "compare", "motion")
 
 DEFAULT_SUFFIX = ".png"
 """The output's suffix where the source's cannot be written."""
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+"""By which a video is told from a picture, in lower case. One is given alone: in a folder only
+pictures are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +114,14 @@ def takes_one_file(inputs: Sequence[str], output: str) -> bool:
     """
     if len(inputs) != 1 or _is_folder(inputs[0]) or _is_pattern(inputs[0]):
         return False
-    return STREAM in (inputs[0], output) or not _names_folder(output)
+    return STREAM in (inputs[0], output) or not names_folder(output)
+
+
+def is_one_video(inputs: Sequence[str]) -> bool:
+    """Whether there is one input, which is a video by its name, and no folder or pattern."""
+    if len(inputs) != 1 or _is_folder(inputs[0]) or _is_pattern(inputs[0]):
+        return False
+    return _is_video(inputs[0])
 
 
 def plan_jobs(
@@ -124,7 +138,7 @@ def plan_jobs(
         inputs: files, folders and glob patterns. What exists is taken by its name, even if it
             looks like a pattern. Of a folder, files with one of `INPUT_SUFFIXES` are taken; hidden
             files and folders are not, nor are the folders that are written into where they lie
-            below it. A file named twice is one input.
+            below it, nor videos. A file named twice is one input.
         output: the folder to write into, which need not exist.
         pictures: those of `PICTURES` that are wanted, and the folders to write them into.
         recursive: look into the subfolders of folders too; below the output their tree is the
@@ -136,9 +150,9 @@ def plan_jobs(
         damaged is a job that will fail.
 
     Raises:
-        UsageError: an input holds no picture or cannot be part of several, the output is not a
-            folder, the suffix is not supported, or one file would be written twice or over an
-            input that is not its own.
+        UsageError: an input holds no picture or cannot be part of several (a stream, a video), the
+            output is not a folder, the suffix is not supported, or one file would be written twice
+            or over an input that is not its own.
     """
     if suffix is not None:
         check_encodable(suffix=suffix, origin="--suffix")
@@ -199,7 +213,7 @@ def _check_folders(inputs: Sequence[str], output: str, folders: Mapping[str, Pat
             continue
         if exists(folder):
             raise UsageError(f"{option}: found the file {folder}, expected a folder for {several}")
-        written_so = option == "-o" and _names_folder(output)
+        written_so = option == "-o" and names_folder(output)
         if folder.suffix.lower() in OUTPUT_SUFFIXES and not written_so:
             raise UsageError(
                 f"{option}: found {folder}, the name of a picture, expected a folder for {several}"
@@ -225,8 +239,18 @@ def _sources(
         matches = list(_matches(text, apart))
         if not matches:
             raise UsageError(f"{text}: found no file of such a name, expected at least one")
+        for match in matches:
+            _check_picture(str(match))
         return [(path, Path(path.name)) for path in matches]
+    _check_picture(text)
     return [(Path(text), Path(Path(text).name))]
+
+
+def _check_picture(text: str) -> None:
+    if _is_video(text):
+        raise UsageError(
+            f"{text}: found a video, expected pictures; a video is given alone, by its own name"
+        )
 
 
 def _pictures_in(
@@ -302,6 +326,12 @@ def exists(path: Path) -> bool:
         return False
 
 
+def names_folder(text: str) -> bool:
+    """Whether an output is a folder, or written like one with a separator at its end."""
+    separators = tuple(filter(None, (os.sep, os.altsep)))
+    return _is_folder(text) or text.endswith(separators)
+
+
 def _is_folder(text: str) -> bool:
     try:
         return bool(text) and Path(text).is_dir()
@@ -309,13 +339,12 @@ def _is_folder(text: str) -> bool:
         return False
 
 
+def _is_video(text: str) -> bool:
+    return Path(text).suffix.lower() in VIDEO_SUFFIXES
+
+
 def _is_pattern(text: str) -> bool:
     return glob.has_magic(text) and not os.path.lexists(text)
-
-
-def _names_folder(text: str) -> bool:
-    separators = tuple(filter(None, (os.sep, os.altsep)))
-    return _is_folder(text) or text.endswith(separators)
 
 
 def _prefix(folder: str) -> str:

@@ -60,3 +60,15 @@ def test_standard_output_that_is_no_terminal_stays_apart_from_the_bar(capsys, mo
     with progress_bar(1, "Deblurring"):
         sys.stdout.write('{"status": "done"}\n')
     assert capsys.readouterr().out == '{"status": "done"}\n'
+
+
+def test_the_time_left_and_an_unknown_total_are_shown(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress_bar(10, "Deblurring", time_left=True) as bar:
+        bar.at(4)
+    assert "left" in capsys.readouterr().err
+    with progress_bar(None, "Deblurring", quiet=True) as bar:
+        bar.at(4)
+    assert "4/?" in capsys.readouterr().err

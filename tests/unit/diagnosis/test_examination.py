@@ -19,7 +19,8 @@ TOPICS = {
     *("Python", "operating system", "CPU", "memory", "working folder", "cache folder"),
     *("NumPy", "CUDA driver", "NVIDIA GPU", "Jetson", "libvips", "ONNX Runtime"),
     *("ort-cpu", "ort-cuda", "ort-tensorrt", "bundle"),
-    *("TensorRT", "TensorRT for RTX", "pycuda", "extra export", "extra eval", "extra train"),
+    *("TensorRT", "TensorRT for RTX", "pycuda"),
+    *("extra export", "extra eval", "extra train", "extra video"),
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from m2a.errors import UsageError
-from m2a.runtime.plan import Job, output_name, plan_jobs, takes_one_file
+from m2a.runtime.plan import Job, is_one_video, output_name, plan_jobs, takes_one_file
 
 
 @pytest.fixture
@@ -268,3 +268,26 @@ def test_a_plan_is_complete_when_all_its_files_exist(here):
 def test_a_name_too_long_for_the_system_does_not_exist(here):
     job = Job(source=Path("a.png"), output=Path("x" * 300 + ".png"))
     assert job.without_existing() == job
+
+
+class TestVideos:
+    def test_one_is_told_by_its_name(self, here):
+        touch("a.mp4", "b[1].MKV", "folder.mov/a.jpg")
+        assert is_one_video(["a.mp4"])
+        assert is_one_video(["missing.webm"])
+        assert is_one_video(["b[1].MKV"])
+        assert not is_one_video(["a.mp4", "b[1].MKV"])
+        assert not is_one_video(["folder.mov"])
+        assert not is_one_video(["*.mp4"])
+        assert not is_one_video(["a.jpg"])
+        assert not is_one_video(["-"])
+
+    def test_a_folder_leaves_them(self, here):
+        touch("mixed/a.jpg", "mixed/b.mp4")
+        assert planned("mixed") == {"mixed/a.jpg": "out/a.jpg"}
+
+    @pytest.mark.parametrize("inputs", [("a.jpg", "b.mp4"), ("*",), ("b.mp4", "b.mp4")])
+    def test_among_several_they_are_refused(self, here, inputs):
+        touch("a.jpg", "b.mp4")
+        with pytest.raises(UsageError, match=r"b\.mp4: found a video, expected pictures"):
+            plan_jobs(inputs, "out")

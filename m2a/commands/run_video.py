@@ -1,0 +1,163 @@
+"""`m2a run` on a video."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from m2a.commands.options import print_json
+from m2a.errors import UsageError, on_one_line
+from m2a.runtime.batch import DONE, FULL, SKIPPED, Settings
+from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.images import read_mask
+from m2a.runtime.plan import STREAM, exists, names_folder
+
+if TYPE_CHECKING:
+    from m2a.runtime.video.deblur import DeblurredVideo
+    from m2a.runtime.video.footage import Footage
+
+_READ_ONLY = {".avi": ".mkv"}
+"""Suffix of a container that is only read → of the one written in its place into a folder."""
+
+
+def run_video(
+    source: str,
+    output: str,
+    pictures: Mapping[str, Path],
+    suffix: str | None,
+    settings: Settings,
+    open_deblurrer: Callable[[], Deblurrer],
+    *,
+    crf: int | None,
+    as_json: bool,
+) -> None:
+    """Deblurs one video and says what became of it; what fails is raised.
+
+    Args:
+        source: the video.
+        output: the file to write, or a folder.
+        pictures: what is wanted beside the output, of which a video has nothing.
+        suffix: of the output in a folder; None for the source's.
+        settings: as for pictures.
+        open_deblurrer: called when all else has been checked.
+        crf: the encoder's constant rate factor; None for its default.
+        as_json: print an object on standard output.
+    """
+    path = Path(source)
+    target = _target(path, output, suffix)
+    if pictures:
+        raise UsageError(
+            f"--{next(iter(pictures))}-out: found the video {path}, expected pictures: of a video "
+            "only the deblurred one is written"
+        )
+    if settings.quality is not None:
+        raise UsageError(
+            f"--quality: found {settings.quality} for the video {path}, expected --crf, which sets "
+            "a video's quality"
+        )
+    if settings.skip_existing and exists(target):
+        _tell_skipped(path, target, as_json=as_json)
+        return
+    # Not above: pictures shall not wait for it, nor need it.
+    from m2a.runtime.video import deblur
+    from m2a.runtime.video import target as writing
+    from m2a.runtime.video.footage import probe
+
+    footage = probe(path)
+    if names_folder(output):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    writing.check_video_output(target, overwrite=settings.overwrite)
+    mask = _mask(settings.mask, footage)
+    deblurrer = open_deblurrer()
+    began = time.perf_counter()
+    from m2a.commands.progress import progress_bar
+
+    # On one terminal an object and the bar would write over each other.
+    hidden = as_json and sys.stdout.isatty()
+    with progress_bar(
+        footage.frames, "Deblurring", quiet=True, hidden=hidden, time_left=True
+    ) as bar:
+        done = deblur.deblur_video(
+            footage,
+            target,
+            deblurrer,
+            writing.Settings(
+                overwrite=settings.overwrite, crf=crf, strip_metadata=settings.strip_metadata
+            ),
+            mask=mask,
+            progress=bar.at,
+            note=lambda line: bar.line(on_one_line(line)),
+        )
+    if as_json:
+        print_json(_fields(path, target, done))
+    else:
+        _tell(target, done, seconds=time.perf_counter() - began)
+
+
+def _target(path: Path, output: str, suffix: str | None) -> Path:
+    if output == STREAM:
+        raise UsageError(
+            f"-o -: found the video {path}, expected a picture; a video is written to a file"
+        )
+    if names_folder(output):
+        own = path.suffix.lower()
+        return Path(output) / path.with_suffix(suffix or _READ_ONLY.get(own, path.suffix)).name
+    if suffix is not None and Path(output).suffix.lower() != suffix.lower():
+        raise UsageError(
+            f"found --suffix {suffix} and -o {output}, which names the format; "
+            "--suffix is for folders"
+        )
+    return Path(output)
+
+
+def _mask(mask: str | None, footage: Footage) -> NDArray[np.bool_] | None:
+    """The mask of every frame as it is shown; None if it is to be predicted for each."""
+    if mask is None:
+        return None
+    if mask == FULL:
+        return np.ones(footage.shown_size, bool)
+    return read_mask(Path(mask), shape=footage.shown_size)
+
+
+def _fields(source: Path, output: Path, done: DeblurredVideo) -> dict[str, Any]:
+    return {
+        "status": DONE,
+        "input": str(source),
+        "output": str(output),
+        "frames": done.frames,
+        "restored_frames": done.restored_frames,
+        "duration": done.duration,
+        "coverage": done.coverage,
+        "codec": done.codec,
+        "backend": done.backend,
+        "seconds": dict(done.seconds),
+    }
+
+
+def _tell(output: Path, done: DeblurredVideo, *, seconds: float) -> None:
+    name = on_one_line(output)
+    if not done.restored_frames:
+        click.echo(
+            f"{name}: no motion blur found in {done.frames} frames, which are only encoded again",
+            err=True,
+        )
+        return
+    click.echo(
+        f"{name}: {done.coverage:.1%} of the pixels restored, in {done.restored_frames} of "
+        f"{done.frames} frames, in {seconds:.1f} s on {done.backend}",
+        err=True,
+    )
+
+
+def _tell_skipped(source: Path, output: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"input": str(source), "output": str(output), "status": SKIPPED})
+    else:
+        click.echo(f"{on_one_line(output)}: exists already, skipped", err=True)

@@ -1,0 +1,161 @@
+"""Reading a video: its packets and frames in their order, to its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m2a.errors import VideoError
+from m2a.runtime.video.colour import Coding, Plane
+from m2a.runtime.video.footage import (
+    Footage,
+    check_frame,
+    clock_of,
+    is_mov,
+    opened,
+    pictures_of,
+    promised_packets,
+)
+from m2a.runtime.video.pyav import av
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+
+__all__ = ["Source", "open_source", "planes_of"]
+
+_SLACK = 1.0
+"""Seconds by which packets may end before the duration that the header states: some are rounded
+up, or count what an edit list cuts."""
+
+
+@contextlib.contextmanager
+def open_source(footage: Footage) -> Iterator[Source]:
+    """Opens a probed video for reading.
+
+    Raises:
+        VideoError: the file cannot be read any more.
+    """
+    with opened(footage.path) as container:
+        yield Source(container, footage)
+
+
+class Source:
+    """A video that is being read; made by `open_source`.
+
+    Attributes:
+        container: PyAV's, whose streams, tags and chapters are to be handed on.
+        stream: the pictures that are deblurred.
+        end: when the last frame that was read ends, in units of the footage's `time_base`.
+    """
+
+    def __init__(self, container: InputContainer, footage: Footage) -> None:
+        self.container = container
+        self.stream = pictures_of(container, footage.path)
+        self.end = 0
+        self._reordering: int | None = None
+        self._footage = footage
+        self._last: int | None = None
+
+    def read(self) -> Iterator[tuple[Packet, list[VideoFrame]]]:
+        """Yields the packets of all streams as they lie in the file.
+
+        Packets of other streams come with no frames and are to be handed on; one of the pictures'
+        comes with the frames that can be decoded by then, in the order in which they are shown.
+
+        Raises:
+            VideoError: data are damaged or end early; a frame differs in size or format from
+                the first one, is interlaced, or has no time stamp after that of the one before.
+        """
+        packets, end = 0, 0.0
+        self.stream.thread_type = "AUTO"
+        with self._told():
+            for packet in self.container.demux():
+                if packet.size == 0 and packet.dts is None:  # the end: decoders hand out the rest
+                    if packet.stream is self.stream:
+                        yield packet, list(self._frames(packet))
+                    continue
+                end = max(end, _end_of(packet))
+                if packet.stream is not self.stream:
+                    yield packet, []
+                    continue
+                packets += 1
+                self._note_end(packet)
+                yield packet, list(self._frames(packet))
+        self._check_end(packets, end)
+
+    def _frames(self, packet: Packet) -> Iterator[VideoFrame]:
+        footage = self._footage
+        for frame in self.stream.decode(packet):
+            place = f"{footage.path}: at {clock_of(frame)}"
+            check_frame(frame, footage.path)
+            if (frame.width, frame.height) != (footage.width, footage.height):
+                raise VideoError(
+                    f"{place}: found a frame of {frame.width}x{frame.height}, expected "
+                    f"{footage.width}x{footage.height} as the frames before"
+                )
+            if frame.format.name != footage.pix_fmt:
+                raise VideoError(
+                    f"{place}: found a frame in {frame.format.name}, expected {footage.pix_fmt} "
+                    "as the frames before"
+                )
+            if frame.pts is None or (self._last is not None and frame.pts <= self._last):
+                found = "no time stamp" if frame.pts is None else "a time stamp that goes back"
+                raise VideoError(f"{place}: found {found}, expected one that increases")
+            self._last = frame.pts
+            yield frame
+
+    def _note_end(self, packet: Packet) -> None:
+        if packet.dts is not None and packet.pts is not None and not packet.is_discard:
+            if self._reordering is None:
+                self._reordering = packet.pts - packet.dts
+            # In MP4 durations add up in the order of decoding: a packet's is not its frame's.
+            begin = packet.dts + self._reordering if is_mov(self.container) else packet.pts
+            self.end = max(self.end, begin + (packet.duration or 0))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Around reading on: what FFmpeg raises is told with the place."""
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            path, last = self._footage.path, self._last
+            seconds = 0.0 if last is None else float(last * self._footage.time_base)
+            damaged = isinstance(error, av.error.InvalidDataError)
+            found = "damaged data" if damaged else f"no more data ({error.strerror})"
+            raise VideoError(
+                f"{path}: found {found} after {seconds:.3f} s, expected frames"
+            ) from error
+
+    def _check_end(self, packets: int, end: float) -> None:
+        """Tells a file that was cut off, which demuxers pass over, from one that ends."""
+        path, seconds = self._footage.path, self._footage.seconds
+        promised = promised_packets(self.container, self.stream)
+        if promised is not None and packets < promised:
+            raise VideoError(
+                f"{path}: found {packets} of the {promised} frames that its index lists; the file "
+                "is cut off or damaged"
+            )
+        if seconds is not None and end < seconds - _SLACK:
+            raise VideoError(
+                f"{path}: found {end:.1f} of the {seconds:.1f} seconds that its header states; the "
+                "file is cut off or damaged"
+            )
+
+
+def planes_of(frame: VideoFrame, coding: Coding) -> list[Plane]:
+    """The samples of a frame, as views that can be written to if the frame is writable."""
+    planes = []
+    for plane in frame.planes:
+        rows = np.frombuffer(plane, coding.dtype).reshape(plane.height, -1)
+        planes.append(rows[:, : plane.width])
+    return planes
+
+
+def _end_of(packet: Packet) -> float:
+    begin = packet.dts if packet.pts is None else packet.pts
+    return 0.0 if begin is None else float((begin + (packet.duration or 0)) * packet.time_base)
