@@ -9,6 +9,7 @@ each by a recipe of its own:
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from safetensors import safe_open
 
 from m2a.errors import M2AError
 from m2a.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
+from m2a.models.network import M2AENet
 
 CHECKPOINT = click.Path(exists=True, dir_okay=False, path_type=Path)
 SUFFIX = ".safetensors"
@@ -34,11 +36,13 @@ def main(restorer: Path, mask_predictor: Path, output: Path) -> None:
         network, other = load_checkpoint(restorer), load_checkpoint(mask_predictor)
     except M2AError as error:
         raise click.ClickException(str(error)) from error
-    if network.config != other.config:
-        raise click.ClickException(f"{restorer} and {mask_predictor} hold different networks")
-    network.mask_predictor.load_state_dict(other.mask_predictor.state_dict())
+    # The parts share no field of the configuration: each brings its own.
+    own = {name: getattr(network.config, name) for name in ("width", "blocks", "trajectory_points")}
+    joined = M2AENet(replace(other.config, **own)).eval()
+    joined.restorer.load_state_dict(network.restorer.state_dict())
+    joined.mask_predictor.load_state_dict(other.mask_predictor.state_dict())
     history = {"restorer": history_of(restorer), "mask_predictor": history_of(mask_predictor)}
-    save_checkpoint(network, output, metadata={"training": history})
+    save_checkpoint(joined, output, metadata={"training": history})
 
 
 def history_of(path: Path) -> object:

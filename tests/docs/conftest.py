@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from clips import make_clip
 from pages import ROOT
 from PIL import Image
 
@@ -69,6 +70,7 @@ def folder(tmp_path, tiny_network):
         photo.crop(box).save(path)
     whole = (place / "damaged/whole.jpg").read_bytes()
     (place / "damaged/cut.jpg").write_bytes(whole[: len(whole) // 2])
+    make_clip(place / "clip.mp4", frames=3)
     torch.save(tiny_network.state_dict(), place / "model.pth")
     (place / "recipes").mkdir()
     for recipe in (ROOT / "recipes").glob("*.toml"):

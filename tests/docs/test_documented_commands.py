@@ -21,6 +21,7 @@ from m2a.training.config import read_recipe
 SHORTENED = {
     "--count 100": "--count 2",
     "--only NAME": "--only street",
+    "m2a bench --plot": "m2a bench --sizes 64x64 --coverages 20 --repeats 1 --plot",
     # `small` takes a minute to export; `test_end_to_end.py` does so.
     "--ckpt runs/mask/model.safetensors": "--ckpt model.pth",
 }
@@ -35,7 +36,7 @@ README_EXITS = {
 NOT_RUN = {
     "run by .ci/run": 2,
     "no such device at hand": 11,
-    "the tests use an environment that is installed already": 2,
+    "the tests use an environment that is installed already": 4,
     "the tests use an environment that is installed already; CI runs the README's installation": 1,
 }
 """Reason → how many blocks of all pages are not run for it."""

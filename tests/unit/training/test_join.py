@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
-from random_network import PRESETS_AND_TINY, TINY, random_network
+from random_network import TINY, random_network
 from safetensors import safe_open
 
 from m2a.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
@@ -45,12 +46,15 @@ def test_each_part_comes_from_its_own_checkpoint_with_its_history(join):
     assert history["mask_predictor"] == [{"recipe": "mask"}]
 
 
-def test_different_networks_are_refused(join):
-    save_checkpoint(random_network(PRESETS_AND_TINY["small"], seed=0), Path("small.safetensors"))
-    done = join("restorer.safetensors", "small.safetensors", "-o", "joined.safetensors")
-    assert done.exit_code == 1
-    assert "hold different networks" in done.output
-    assert not Path("joined.safetensors").exists()
+def test_each_part_keeps_its_own_shape(join):
+    wide = replace(TINY, mask_stem_width=8, mask_blocks=(1, 0, 1, 1))
+    save_checkpoint(random_network(wide, seed=2), Path("wide.safetensors"))
+    deep = replace(TINY, blocks=(1, 2, 1, 1), trajectory_points=4)
+    save_checkpoint(random_network(deep, seed=3), Path("deep.safetensors"))
+    done = join("deep.safetensors", "wide.safetensors", "-o", "joined.safetensors")
+    assert done.exit_code == 0, done.output
+    config = load_checkpoint(Path("joined.safetensors")).config
+    assert config == replace(wide, blocks=(1, 2, 1, 1), trajectory_points=4)
 
 
 def test_what_is_no_checkpoint_is_refused(join):

@@ -1,0 +1,93 @@
+"""`recipes/grow.py`: a larger network that computes the same."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from random_network import TINY, noise_image, random_network, to_tensor
+from safetensors import safe_open
+
+from m2a.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
+
+RECIPES = Path(__file__).resolve().parents[3] / "recipes"
+
+
+@pytest.fixture
+def grow(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(RECIPES), *sys.path])  # as when it is run as a script
+    main = runpy.run_path(str(RECIPES / "grow.py"))["main"]
+    network = random_network(TINY, seed=4)
+    save_checkpoint(network, Path("tiny.safetensors"), metadata={"training": [{"recipe": 1}]})
+    return lambda *arguments: CliRunner().invoke(
+        main, ["tiny.safetensors", "-o", "grown.safetensors", *arguments]
+    )
+
+
+GROWTHS = {
+    "blocks": ("--blocks", "2,1,1,3"),
+    "mask stem": ("--mask-stem-width", "6"),
+    "mask widths": ("--mask-widths", "8,8,12,16"),
+}
+
+
+@pytest.mark.parametrize("arguments", GROWTHS.values(), ids=GROWTHS)
+def test_the_grown_network_computes_the_same(grow, arguments):
+    done = grow(*arguments)
+    assert done.exit_code == 0, done.output
+    old, new = (load_checkpoint(Path(f"{name}.safetensors")) for name in ("tiny", "grown"))
+    assert sum(p.numel() for p in new.parameters()) > sum(p.numel() for p in old.parameters())
+    image = to_tensor(noise_image(64, 96))
+    mask = (torch.rand((1, 1, 64, 96), generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    with torch.no_grad():
+        assert torch.equal(new.restore(image, mask).residual, old.restore(image, mask).residual)
+        # The kernels of a wider convolution may add in another order.
+        assert (new.predict_mask(image) - old.predict_mask(image)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("arguments", GROWTHS.values(), ids=GROWTHS)
+def test_what_is_new_can_learn(grow, arguments):
+    assert grow(*arguments).exit_code == 0
+    old, new = (load_checkpoint(Path(f"{name}.safetensors")) for name in ("tiny", "grown"))
+    image, mask = to_tensor(noise_image(64, 96)), torch.ones(1, 1, 64, 96)
+    new.train()
+    (
+        new.restore(image, mask).residual.square().sum() + new.predict_mask(image).square().sum()
+    ).backward()
+    known = old.state_dict()
+    fresh = [
+        parameter.grad
+        for name, parameter in new.named_parameters()
+        if name not in known or known[name].shape != parameter.shape
+    ]
+    assert fresh
+    assert any(bool(gradient.any()) for gradient in fresh)
+
+
+def test_the_history_goes_on(grow):
+    assert grow("--blocks", "1,1,1,2", "--seed", "7").exit_code == 0
+    with safe_open("grown.safetensors", framework="pt") as file:
+        history = json.loads(file.metadata()[HEADER])["training"]
+    assert history == [{"grown_from": [{"recipe": 1}], "seed": 7}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--mask-widths", "2,8,8,8"), "cannot grow"),
+        (("--mask-stem-width", "2"), "cannot grow"),
+        (("--blocks", "1,1,1"), "blocks must be 4 integers"),
+        (("--blocks", "1,1,1,x"), "expected four integers"),
+    ],
+)
+def test_what_cannot_grow_is_refused(grow, arguments, words):
+    done = grow(*arguments)
+    assert done.exit_code in (1, 2)
+    assert words in done.output
+    assert not Path("grown.safetensors").exists()
