@@ -60,7 +60,27 @@ BACKENDS: Mapping[str, OrtBackend] = {
 }
 """Backend name → provider. `ort-cpu` is the default."""
 
+PIPELINES: Mapping[str, str] = {"tensorrt": "m2a.engines.deblurrer"}
+"""Backends that take a whole picture instead of one graph → the module whose `open_on_gpu` opens it.
+
+Only its name stands here, as an entry point's would: the module builds on this layer, and is
+imported when somebody asks for the backend.
+"""
+
+NAMES = (*BACKENDS, *PIPELINES)
+"""All backends."""
+
 DEFAULT_BACKEND = "ort-cpu"
+
+
+def check_backend(backend: str) -> None:
+    """Refuses a name that no backend has.
+
+    Raises:
+        UsageError: there is no backend of that name.
+    """
+    if backend not in NAMES:
+        raise UsageError(f"unknown backend {backend!r}; known are {', '.join(NAMES)}")
 
 
 def open_runners(

@@ -1,0 +1,56 @@
+"""Memory that grows and is kept: pictures come in many sizes, and allocating waits for the GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from m2a.runtime.gpu.device import ALIGNMENT, Address, Allocation, Device
+
+
+def aligned(size: int) -> int:
+    """Rounds bytes up, so that what follows them is aligned."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+class Buffers:
+    """Named memory on the device and pinned memory on the host.
+
+    What is reserved under a name stays valid until the next reservation under it. One that must
+    grow frees its memory first: nothing that is queued may use it then.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._on_device: dict[str, tuple[Allocation, int]] = {}
+        self._on_host: dict[str, NDArray[Any]] = {}
+
+    def reserve(self, name: str, size: int) -> Address:
+        """Returns at least `size` bytes of the device; their content is anyone's.
+
+        Raises:
+            BackendError: the device has not as many.
+        """
+        kept = self._on_device.get(name)
+        if kept is not None and kept[1] >= size:
+            return kept[0].address
+        if kept is not None:
+            del self._on_device[name]
+            kept[0].free()
+        wanted = aligned(max(size, 1))
+        allocation = self._device.allocate(wanted)
+        self._on_device[name] = (allocation, wanted)
+        return allocation.address
+
+    def pinned(self, name: str, size: int) -> NDArray[Any]:
+        """Returns `size` bytes of the host as uint8 [size]; their content is anyone's."""
+        kept = self._on_host.get(name)
+        if kept is None or len(kept) < size:
+            kept = self._on_host[name] = self._device.pinned(aligned(max(size, 1)))
+        return kept[:size]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the device that are held."""
+        return sum(size for _, size in self._on_device.values())
