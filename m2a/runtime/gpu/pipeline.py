@@ -213,7 +213,8 @@ class _Results:
         def view(name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:  # noqa: ANN401
             length = int(np.prod(shape)) * np.dtype(dtype).itemsize
             offset = self._offsets[name]
-            return memory[offset : offset + length].view(dtype).reshape(shape)
+            array: NDArray[Any] = memory[offset : offset + length].view(dtype)
+            return array.reshape(shape)
 
         inside = (slice(size.height), slice(size.width))
         return Downloaded(
