@@ -38,19 +38,14 @@ class Buffers:
         if kept is not None:
             del self._on_device[name]
             kept[0].free()
-        wanted = aligned(max(size, 1))
-        allocation = self._device.allocate(wanted)
-        self._on_device[name] = (allocation, wanted)
+        size = max(size, 1)
+        allocation = self._device.allocate(size)
+        self._on_device[name] = (allocation, size)
         return allocation.address
 
     def pinned(self, name: str, size: int) -> NDArray[Any]:
         """Returns `size` bytes of the host as uint8 [size]; their content is anyone's."""
         kept = self._on_host.get(name)
         if kept is None or len(kept) < size:
-            kept = self._on_host[name] = self._device.pinned(aligned(max(size, 1)))
+            kept = self._on_host[name] = self._device.pinned(max(size, 1))
         return kept[:size]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the device that are held."""
-        return sum(size for _, size in self._on_device.values())

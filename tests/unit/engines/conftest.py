@@ -5,18 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from emulated_device import EmulatedDevice, build_library
+from emulated_device import EmulatedDevice
 from engine_cases import MACHINE
 from made_up_tensorrt import STREAM, make_tensorrt
 
 import m2a.engines.deblurrer
 from m2a.engines.tensorrt import TensorRT
 from m2a.runtime.bundle import open_bundle
-
-
-@pytest.fixture(scope="session")
-def kernels_library(tmp_path_factory):
-    return build_library(tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.fixture
@@ -26,7 +21,7 @@ def bundle(tiny_bundle, tmp_path):
 
 
 @pytest.fixture
-def gpu(kernels_library, monkeypatch):
+def gpu(emulated_kernels, monkeypatch):
     """This machine has two GPUs, TensorRT and pycuda, as far as the backend can tell.
 
     `gpu.trt` is the module, `gpu.opened` the numbers of the GPUs that were opened.
@@ -40,7 +35,7 @@ def gpu(kernels_library, monkeypatch):
         stream = STREAM
 
         def __init__(self, number):
-            super().__init__(kernels_library)
+            super().__init__(emulated_kernels)
             Gpu.opened.append(number)
 
     monkeypatch.setattr(m2a.engines.deblurrer, "this_machine", lambda: MACHINE)

@@ -121,7 +121,7 @@ def test_verify_needs_a_picture_where_the_bundle_lacks_the_graphs(bundle, gpu):
     """As the packaged bundle's FP16 engines, whose graphs were made for them alone."""
     add_engines(bundle, precision="fp16")
     deblurrer = open_bundle_on(bundle, backend="tensorrt", precision="fp16")
-    with pytest.raises(UsageError, match="holds no fp16 graphs .* verify on a picture"):
+    with pytest.raises(UsageError, match=r"holds no fp16 graphs .* verify on a picture"):
         verify(bundle, deblurrer)
     assert verify(bundle, deblurrer, picture()).failed is None
 
@@ -196,5 +196,5 @@ class TestRefusals:
 
 
 def test_an_unknown_backend_lists_this_one_too(bundle):
-    with pytest.raises(UsageError, match="unknown backend 'cuda'; known are .*, tensorrt"):
+    with pytest.raises(UsageError, match=r"unknown backend 'cuda'; known are .*, tensorrt"):
         open_bundle_on(open_bundle(bundle.path), backend="cuda")

@@ -90,7 +90,7 @@ def test_without_engines_the_command_that_builds_them_is_named(bundle):
 
 def test_engines_of_another_precision_are_named_and_not_taken(bundle):
     add_engines(bundle)
-    with pytest.raises(EngineError, match="found no fp16 engines in .*; there are fp32 ones"):
+    with pytest.raises(EngineError, match=r"found no fp16 engines in .*; there are fp32 ones"):
         choose_engines(bundle, precision="fp16", machine=MACHINE)
 
 
@@ -98,11 +98,11 @@ def test_a_description_that_cannot_be_read_is_told(bundle):
     add_engines(bundle)
     (file,) = bundle.path.glob("engines/*/engine.json")
     file.write_text("{")
-    with pytest.raises(EngineError, match="found no fp32 engines.*is not JSON"):
+    with pytest.raises(EngineError, match=r"found no fp32 engines.*is not JSON"):
         choose_engines(bundle, precision="fp32", machine=MACHINE)
 
 
 def test_a_machine_without_a_gpu_is_a_reason(bundle):
     add_engines(bundle)
-    with pytest.raises(EngineError, match="a GPU of compute capability 8.7: there is none here"):
+    with pytest.raises(EngineError, match=r"a GPU of compute capability 8\.7: there is none here"):
         choose_engines(bundle, precision="fp32", machine=replace(MACHINE, gpus=()))

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
 import pytest
-from emulated_device import EmulatedDevice, OrtEngine, build_library
+from emulated_device import EmulatedDevice, OrtEngine
 
 from m2a.runtime.backends import open_runners
 from m2a.runtime.bundle import GRAPHS, open_bundle
 from m2a.runtime.gpu.deblurrer import GpuDeblurrer
-
-
-@pytest.fixture(scope="session")
-def emulated_kernels(tmp_path_factory):
-    if not any(map(shutil.which, ("c++", "g++", "clang++"))) and not os.environ.get("CI"):
-        pytest.skip("running the CUDA kernels on the CPU needs a C++ compiler")
-    return build_library(tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.fixture(params=[False, True], ids=["ascending", "descending"])
