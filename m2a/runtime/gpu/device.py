@@ -31,11 +31,16 @@ Argument = Address | int | float
 
 
 def signature(arguments: tuple[Argument, ...]) -> str:
-    """The types of a kernel's arguments, one letter each: `P`, `i` or `f`, as `struct` has them."""
-    return "".join(
-        "P" if isinstance(argument, Address) else "f" if isinstance(argument, float) else "i"
-        for argument in arguments
-    )
+    """The types of a kernel's arguments, one letter each: `P`, `i` or `f`, as `struct` has them.
+
+    Raises:
+        TypeError: an argument has another type: the kernel would read its bits as something else.
+    """
+    letters = {Address: "P", int: "i", float: "f"}
+    for argument in arguments:
+        if type(argument) not in letters:
+            raise TypeError(f"found {argument!r} for a kernel, expected an Address, int or float")
+    return "".join(letters[type(argument)] for argument in arguments)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,8 +131,15 @@ class Kernels:
             f"add_residual_{TYPES[picture.dtype]}",
             count * picture.colours,
             (
-                *(picture.address, residual, pixels, count),
-                *(width, channels, colours, white, size.padded_width),
+                picture.address,
+                residual,
+                pixels,
+                count,
+                width,
+                channels,
+                colours,
+                white,
+                size.padded_width,
             ),
         )
 
@@ -140,13 +147,14 @@ class Kernels:
         self, probability: Address, mask: Address, size: Size, threshold: float
     ) -> None:
         """Writes the mask [H', W'] of a probability f32 [H', W']."""
-        self._each("threshold_mask", size.padded, (probability, mask, *size.numbers, threshold))
+        arguments = (probability, mask, *size.numbers, float(threshold))
+        self._each("threshold_mask", size.padded, arguments)
 
     def dilate(
         self, mask: Address, between: Address, out: Address, size: Size, radius: int
     ) -> None:
         """Writes the dilated mask; `between` holds the step in between."""
-        radius = min(radius, max(size.height, size.width))
+        radius = min(int(radius), max(size.height, size.width))
         self._each("dilate_rows", size.padded, (mask, between, *size.numbers, radius))
         self._each("dilate_columns", size.padded, (between, out, *size.numbers, radius))
 

@@ -170,10 +170,9 @@ class Pipeline:
         self._kernels.flag_not_finite(residual, flag, counts[0] * 3)
         self._kernels.flag_not_finite(motion, flag, counts[MOTION_LEVEL] * 4)
         self._kernels.add_residual(picture, residual, sites.pixels, counts[0], size)
-        self._kernels.motion_grid(
-            *(motion, sites.tables["site_map"].address, results.at("motion")),
-            *(size.padded // CELL**2, counts[MOTION_LEVEL]),
-        )
+        site_map = sites.tables["site_map"]
+        grid, cells = results.at("motion"), site_map.shape[0]
+        self._kernels.motion_grid(motion, site_map.address, grid, cells, counts[MOTION_LEVEL])
 
 
 class _Results:

@@ -90,9 +90,9 @@ class SiteBuilder:
         shapes: dict[str, tuple[int, ...]] = {}
         for number, count in enumerate(counts):
             shapes[f"neighbours_{number}"] = (count, 9)
-        for number, (fine, coarse) in enumerate(itertools.pairwise(counts)):
-            shapes[f"children_{number}"] = (coarse, 4)
-            shapes[f"parents_{number}"] = (fine,)
+        for fine, coarse in itertools.pairwise(range(LEVELS)):
+            shapes[f"children_{fine}"] = (counts[coarse], 4)
+            shapes[f"parents_{fine}"] = (counts[fine],)
         shapes["site_xy"] = (counts[MOTION_LEVEL], 2)
         shapes["grid_size"] = (2,)
         offsets = {name: places.take(int(np.prod(shape))) for name, shape in shapes.items()}
@@ -104,24 +104,18 @@ class SiteBuilder:
         for level, to_row, to_site, count in zip(levels, row_maps, sites, counts, strict=True):
             kernels.place_rows(level.mask, level.before, to_row, to_site, level.sites, count)
         for number, (level, count) in enumerate(zip(levels, counts, strict=True)):
+            table = at[f"neighbours_{number}"]
             kernels.neighbours(
-                *(row_maps[number], sites[number], at[f"neighbours_{number}"]),
-                *(count, level.height, level.width),
+                row_maps[number], sites[number], table, count, level.height, level.width
             )
-        for number in range(LEVELS - 1):
-            kernels.children(
-                *(row_maps[number], sites[number + 1], at[f"children_{number}"]),
-                *(counts[number + 1], levels[number + 1].width),
-            )
-            kernels.parents(
-                *(row_maps[number + 1], sites[number], at[f"parents_{number}"]),
-                *(counts[number], levels[number].width),
-            )
-        motion = levels[MOTION_LEVEL]
-        kernels.site_xy(
-            *(sites[MOTION_LEVEL], at["site_xy"], at["grid_size"]),
-            *(counts[MOTION_LEVEL], motion.height, motion.width),
-        )
+        for fine, coarse in itertools.pairwise(range(LEVELS)):
+            down, up = at[f"children_{fine}"], at[f"parents_{fine}"]
+            width = levels[coarse].width
+            kernels.children(row_maps[fine], sites[coarse], down, counts[coarse], width)
+            kernels.parents(row_maps[coarse], sites[fine], up, counts[fine], 2 * width)
+        motion, count = levels[MOTION_LEVEL], counts[MOTION_LEVEL]
+        xy, grid_size = at["site_xy"], at["grid_size"]
+        kernels.site_xy(sites[MOTION_LEVEL], xy, grid_size, count, motion.height, motion.width)
         tables = {name: Tensor(address=at[name], shape=shape) for name, shape in shapes.items()}
         tables["site_map"] = Tensor(address=row_maps[MOTION_LEVEL], shape=(motion.sites,))
         return DeviceSites(counts=counts, pixels=sites[0], tables=tables)

@@ -78,6 +78,12 @@ def test_thresholds_and_dilations_are_the_same(open_on_device, tiny_bundle, dila
     assert_same(open_on_device(**settings)(image), expected)
 
 
+def test_numbers_of_any_type_are_taken(open_on_device):
+    """A kernel reads bits: 1 for 1.0 would be almost zero, and all pixels active."""
+    for one in (1, 1.0, np.float32(1), np.float64(1)):
+        assert not open_on_device(threshold=one, dilate=np.int64(1))(picture()).mask.any()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 40, 3), (33, 1, 4), (2, 2, 2)])
 def test_the_smallest_pictures(open_on_device, tiny_bundle, shape):
     image, mask = picture(shape=shape), np.ones(shape[:2], bool)

@@ -15,7 +15,7 @@ from masks import draw_mask, masks
 
 from m2a.errors import BackendError
 from m2a.runtime.gpu import kernels
-from m2a.runtime.gpu.device import kernels_source
+from m2a.runtime.gpu.device import Address, kernels_source, signature
 from m2a.runtime.gpu.kernels import MAX_PIXELS, Size
 
 FEW = settings(
@@ -170,6 +170,12 @@ def test_the_emulation_sees_a_barrier_that_not_all_threads_meet(tmp_path):
     device = EmulatedDevice(build_library(tmp_path, source=source))
     with pytest.raises(AssertionError, match="not met by all threads"):
         check_count(device, np.ones((32, 32), bool))
+
+
+def test_an_argument_of_no_known_type_is_refused():
+    assert signature((Address(8), 1, 1.0)) == "Pif"
+    with pytest.raises(TypeError, match="expected an Address, int or float"):
+        signature((np.int64(1),))
 
 
 def test_the_emulation_sees_arguments_of_other_types(device):
