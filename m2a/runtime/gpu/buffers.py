@@ -9,9 +9,21 @@ from numpy.typing import NDArray
 from m2a.runtime.gpu.device import ALIGNMENT, Address, Allocation, Device
 
 
-def aligned(size: int) -> int:
-    """Rounds bytes up, so that what follows them is aligned."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+class Layout:
+    """Named arrays, one after the other in one piece of memory, each of them aligned."""
+
+    def __init__(self) -> None:
+        self._offsets: dict[str, int] = {}
+        self.size = 0
+
+    def add(self, name: str, size: int) -> None:
+        """Adds an array of that many bytes behind all others."""
+        self._offsets[name] = self.size
+        self.size += -(-size // ALIGNMENT) * ALIGNMENT
+
+    def offset(self, name: str) -> int:
+        """Bytes before an array."""
+        return self._offsets[name]
 
 
 class Buffers:

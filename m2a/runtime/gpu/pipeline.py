@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from m2a.errors import BackendError
 from m2a.runtime.deblurrer import Stopwatch
-from m2a.runtime.gpu.buffers import Buffers, aligned
+from m2a.runtime.gpu.buffers import Buffers, Layout
 from m2a.runtime.gpu.device import Address, Device, Engine, Tensor
 from m2a.runtime.gpu.kernels import PATCH_VALUES, Kernels, Picture, Size
 from m2a.runtime.gpu.sites import SiteBuilder
@@ -183,26 +183,21 @@ class _Results:
 
     def __init__(self, size: Size, source: NDArray[Any]) -> None:
         self._size, self._source = size, source
-        sizes = {
-            "flag": _WORD,
-            "mask": size.padded,
-            "probability": size.padded * _WORD,
-            "motion": size.padded // CELL**2 * 4 * _WORD,
-            "picture": source.nbytes,
-        }
         self._start = Address(0)
-        self._offsets = {}
-        self.size = 0
-        for name, length in sizes.items():
-            self._offsets[name] = self.size
-            self.size += aligned(length)
-        self.size_without_restoring = self._offsets["motion"]
+        self._layout = layout = Layout()
+        layout.add("flag", _WORD)
+        layout.add("mask", size.padded)
+        layout.add("probability", size.padded * _WORD)
+        self.size_without_restoring = layout.size
+        layout.add("motion", size.padded // CELL**2 * 4 * _WORD)
+        layout.add("picture", source.nbytes)
+        self.size = layout.size
 
     def lie_at(self, start: Address) -> None:
         self._start = start
 
     def at(self, name: str) -> Address:
-        return self._start.plus(self._offsets[name])
+        return self._start.plus(self._layout.offset(name))
 
     def read(self, memory: NDArray[Any], *, predicted: bool, restored: bool) -> Downloaded:
         size, source = self._size, self._source
@@ -211,7 +206,7 @@ class _Results:
 
         def view(name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:  # noqa: ANN401
             length = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            offset = self._offsets[name]
+            offset = self._layout.offset(name)
             array: NDArray[Any] = memory[offset : offset + length].view(dtype)
             return array.reshape(shape)
 

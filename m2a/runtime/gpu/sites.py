@@ -7,11 +7,12 @@ counted, the four counts come back, and then all sizes are known.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from m2a.runtime.gpu.buffers import Buffers, aligned
+from m2a.runtime.gpu.buffers import Buffers, Layout
 from m2a.runtime.gpu.device import Address, Device, Tensor
 from m2a.runtime.gpu.kernels import Kernels, Size
 from m2a.runtime.sites import LEVELS, MOTION_LEVEL
@@ -34,24 +35,14 @@ class DeviceSites:
     tables: dict[str, Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Level:
-    height: int
-    width: int
-    mask: Address
-    before: Address
-
-    @property
-    def sites(self) -> int:
-        return self.height * self.width
-
-
 class SiteBuilder:
     """Builds tables in buffers of its own."""
 
     def __init__(self, device: Device, kernels: Kernels, buffers: Buffers) -> None:
         self._device, self._kernels, self._buffers = device, kernels, buffers
-        self._levels: tuple[_Level, ...] = ()
+        self._sides: list[tuple[int, int]] = []
+        self._masks: list[Address] = []
+        self._before: list[Address] = []
 
     def count(self, mask: Address, size: Size) -> tuple[int, ...]:
         """Counts the active sites of each level, and waits for the counts.
@@ -63,15 +54,22 @@ class SiteBuilder:
         Raises:
             BackendError: something that was queued failed.
         """
-        self._levels = self._lay_out(mask, size)
-        totals = self._buffers.reserve("counts", LEVELS * _INT)
-        for number, level in enumerate(self._levels):
-            if number:
-                finer = self._levels[number - 1].mask
-                self._kernels.pool_mask(finer, level.mask, level.height, level.width)
-            self._kernels.count_active(
-                level.mask, level.before, totals.plus(number * _INT), level.sites
-            )
+        self._sides = [(size.padded_height >> n, size.padded_width >> n) for n in range(LEVELS)]
+        layout = Layout()
+        for level, (height, width) in enumerate(self._sides):
+            layout.add(f"mask_{level}", height * width if level else 0)
+            layout.add(f"before_{level}", self._kernels.chunks(height * width) * _INT)
+        layout.add("totals", LEVELS * _INT)
+        start = self._buffers.reserve("levels", layout.size)
+        at = _addresses(start, layout)
+        self._masks = [mask, *(at(f"mask_{level}") for level in range(1, LEVELS))]
+        self._before = [at(f"before_{level}") for level in range(LEVELS)]
+        totals = at("totals")
+        for level, (height, width) in enumerate(self._sides):
+            own, before = self._masks[level], self._before[level]
+            if level:
+                self._kernels.pool_mask(self._masks[level - 1], own, height, width)
+            self._kernels.count_active(own, before, totals.plus(level * _INT), height * width)
         counts = self._buffers.pinned("counts", LEVELS * _INT)
         self._device.download(counts, totals)
         self._device.wait()
@@ -83,69 +81,56 @@ class SiteBuilder:
         Args:
             counts: from `count`; no level may be empty.
         """
-        levels, kernels = self._levels, self._kernels
-        places = _Places()
-        rows = [places.take(level.sites) for level in levels]
-        pixels = [places.take(count) for count in counts]
-        shapes: dict[str, tuple[int, ...]] = {}
-        for number, count in enumerate(counts):
-            shapes[f"neighbours_{number}"] = (count, 9)
+        shapes = _shapes(counts)
+        layout = Layout()
+        for level, (height, width) in enumerate(self._sides):
+            layout.add(f"rows_{level}", height * width * _INT)
+            layout.add(f"pixels_{level}", counts[level] * _INT)
+        for name, shape in shapes.items():
+            layout.add(name, int(np.prod(shape)) * _INT)
+        at = _addresses(self._buffers.reserve("tables", layout.size), layout)
+        rows = [at(f"rows_{level}") for level in range(LEVELS)]
+        pixels = [at(f"pixels_{level}") for level in range(LEVELS)]
+        self._fill(rows, pixels, {name: at(name) for name in shapes}, counts)
+        tables = {name: Tensor(address=at(name), shape=shape) for name, shape in shapes.items()}
+        height, width = self._sides[MOTION_LEVEL]
+        tables["site_map"] = Tensor(address=rows[MOTION_LEVEL], shape=(height * width,))
+        return DeviceSites(counts=counts, pixels=pixels[0], tables=tables)
+
+    def _fill(
+        self,
+        rows: list[Address],
+        pixels: list[Address],
+        tables: dict[str, Address],
+        counts: tuple[int, ...],
+    ) -> None:
+        kernels = self._kernels
+        for level, (height, width) in enumerate(self._sides):
+            mask, before, count = self._masks[level], self._before[level], counts[level]
+            kernels.place_rows(mask, before, rows[level], pixels[level], height * width, count)
+            table = tables[f"neighbours_{level}"]
+            kernels.neighbours(rows[level], pixels[level], table, count, height, width)
         for fine, coarse in itertools.pairwise(range(LEVELS)):
-            shapes[f"children_{fine}"] = (counts[coarse], 4)
-            shapes[f"parents_{fine}"] = (counts[fine],)
-        shapes["site_xy"] = (counts[MOTION_LEVEL], 2)
-        shapes["grid_size"] = (2,)
-        offsets = {name: places.take(int(np.prod(shape))) for name, shape in shapes.items()}
-        start = self._buffers.reserve("tables", places.size)
-        row_maps = [start.plus(offset) for offset in rows]
-        sites = [start.plus(offset) for offset in pixels]
-        at = {name: start.plus(offset) for name, offset in offsets.items()}
-
-        for level, to_row, to_site, count in zip(levels, row_maps, sites, counts, strict=True):
-            kernels.place_rows(level.mask, level.before, to_row, to_site, level.sites, count)
-        for number, (level, count) in enumerate(zip(levels, counts, strict=True)):
-            table = at[f"neighbours_{number}"]
-            kernels.neighbours(
-                row_maps[number], sites[number], table, count, level.height, level.width
-            )
-        for fine, coarse in itertools.pairwise(range(LEVELS)):
-            down, up = at[f"children_{fine}"], at[f"parents_{fine}"]
-            width = levels[coarse].width
-            kernels.children(row_maps[fine], sites[coarse], down, counts[coarse], width)
-            kernels.parents(row_maps[coarse], sites[fine], up, counts[fine], 2 * width)
-        motion, count = levels[MOTION_LEVEL], counts[MOTION_LEVEL]
-        xy, grid_size = at["site_xy"], at["grid_size"]
-        kernels.site_xy(sites[MOTION_LEVEL], xy, grid_size, count, motion.height, motion.width)
-        tables = {name: Tensor(address=at[name], shape=shape) for name, shape in shapes.items()}
-        tables["site_map"] = Tensor(address=row_maps[MOTION_LEVEL], shape=(motion.sites,))
-        return DeviceSites(counts=counts, pixels=sites[0], tables=tables)
-
-    def _lay_out(self, mask: Address, size: Size) -> tuple[_Level, ...]:
-        sides = [(size.padded_height >> n, size.padded_width >> n) for n in range(LEVELS)]
-        pooled = [aligned(height * width) for height, width in sides[1:]]
-        chunks = [aligned(self._kernels.chunks(h * w) * _INT) for h, w in sides]
-        start = self._buffers.reserve("levels", sum(pooled) + sum(chunks))
-        levels = []
-        for number, (height, width) in enumerate(sides):
-            coarse = start.plus(sum(pooled[: number - 1]))
-            levels.append(
-                _Level(
-                    height=height,
-                    width=width,
-                    mask=coarse if number else mask,
-                    before=start.plus(sum(pooled) + sum(chunks[:number])),
-                )
-            )
-        return tuple(levels)
+            down, up = tables[f"children_{fine}"], tables[f"parents_{fine}"]
+            width = self._sides[coarse][1]
+            kernels.children(rows[fine], pixels[coarse], down, counts[coarse], width)
+            kernels.parents(rows[coarse], pixels[fine], up, counts[fine], 2 * width)
+        height, width = self._sides[MOTION_LEVEL]
+        xy, grid_size = tables["site_xy"], tables["grid_size"]
+        count = counts[MOTION_LEVEL]
+        kernels.site_xy(pixels[MOTION_LEVEL], xy, grid_size, count, height, width)
 
 
-class _Places:
-    """Offsets of 32-bit arrays that lie one after the other."""
+def _shapes(counts: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The tables' shapes, but for `site_map`: that is a map of rows, as each level has one."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for level, count in enumerate(counts):
+        shapes[f"neighbours_{level}"] = (count, 9)
+    for fine, coarse in itertools.pairwise(range(LEVELS)):
+        shapes[f"children_{fine}"] = (counts[coarse], 4)
+        shapes[f"parents_{fine}"] = (counts[fine],)
+    return {**shapes, "site_xy": (counts[MOTION_LEVEL], 2), "grid_size": (2,)}
 
-    def __init__(self) -> None:
-        self.size = 0
 
-    def take(self, count: int) -> int:
-        offset = self.size
-        self.size += aligned(count * _INT)
-        return offset
+def _addresses(start: Address, layout: Layout) -> Callable[[str], Address]:
+    return lambda name: start.plus(layout.offset(name))
