@@ -40,6 +40,9 @@ def make_pycuda(library):
         def pop():
             cuda.stack.pop()
 
+        def __del__(self):
+            cuda.detached = True
+
     class Device:
         def __init__(self, number):
             if not cuda.initialised:
@@ -140,6 +143,7 @@ def make_pycuda(library):
         memcpy_dtoh_async=memcpy_dtoh_async,
         pagelocked_empty=lambda shape, dtype, order="C", mem_flags=0: np.empty(shape, dtype),
         initialised=False,
+        detached=False,
         fails=False,
     )
     compiler.SourceModule, compiler.fails = SourceModule, None

@@ -1,7 +1,8 @@
 """A GPU through pycuda: see `m2a.runtime.gpu.device.Device`.
 
-Written by pycuda's documentation and source (2026.1). It has **never run on a GPU**; what the
-tests show without one is that it refuses clearly, and that it calls pycuda as pycuda is declared.
+It has **never run on a GPU**. pycuda 2026.1 itself has run it, by hand, on a made-up driver library
+whose memory is the host's and whose kernels are those of `tests/emulated_device.py`; the tests run
+it on a made-up pycuda with the same declarations.
 
 TensorRT works in the primary context of a GPU, as all that builds on the CUDA runtime does, so it
 is used here too, and is current only within `active`: the caller's own contexts stay as they were.
@@ -10,6 +11,8 @@ is used here too, and is current only within `active`: the caller's own contexts
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import importlib
 import threading
 import warnings
@@ -48,7 +51,7 @@ class PycudaDevice:
         self._functions: dict[tuple[str, str], Any] = {}
         with _as_backend_error(self._cuda, "CUDA cannot be used"):
             self._cuda.init()
-            self._context = self._cuda.Device(number).retain_primary_context()
+            self._context = _primary_context(self._cuda, number)
         with self.active(), _as_backend_error(self._cuda, "CUDA cannot be used"):
             self._stream = self._cuda.Stream()
             self._module = _compile(self._cuda)
@@ -122,7 +125,7 @@ class PycudaAllocation:
         self.address = Address(int(allocation))
 
     def free(self) -> None:
-        """See `Allocation.free`."""
+        """See `Allocation.free`; within `active`, in whatever thread."""
         self._allocation.free()
 
 
@@ -146,6 +149,18 @@ def import_pycuda() -> Any:  # noqa: ANN401 - pycuda has no types
             f"pycuda cannot be loaded: {_one_line(error)}; where libcuda is named, the NVIDIA "
             "driver is missing. See `m2a doctor`"
         ) from error
+
+
+@functools.cache
+def _primary_context(cuda: Any, number: int) -> Any:  # noqa: ANN401 - pycuda has no types
+    """A GPU's primary context, which stays until the process ends.
+
+    pycuda would give it back by cuCtxDetach, which is not for primary contexts, and print a
+    warning: so its object never dies. The driver gives the context back.
+    """
+    context = cuda.Device(number).retain_primary_context()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
+    return context
 
 
 def _compile(cuda: Any) -> Any:  # noqa: ANN401 - pycuda has no types

@@ -25,7 +25,10 @@ from m2a.runtime.pixels import Colour, Pixels
 
 
 class GpuDeblurrer(Deblurrer):
-    """A bundle opened on a device: see `Deblurrer`. Pictures are deblurred one at a time.
+    """A bundle opened on a device: see `Deblurrer`.
+
+    Any thread may call it; pictures are deblurred one at a time. It is to be dropped in the thread
+    that opened it: elsewhere pycuda cannot give its memory back before the process ends, and warns.
 
     The call goes through `Pipeline`; single stages, which `verify` feeds, build their tables on
     the host and give the device one graph to compute.

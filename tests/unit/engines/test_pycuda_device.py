@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 
 import numpy as np
@@ -11,7 +12,7 @@ from kernel_cases import check_mask, check_picture, check_tables
 from made_up_pycuda import make_pycuda
 from masks import draw_mask
 
-from m2a.engines.pycuda_device import THREADS, PycudaDevice
+from m2a.engines.pycuda_device import THREADS, PycudaDevice, _primary_context
 from m2a.errors import BackendError
 
 
@@ -51,6 +52,15 @@ def test_the_primary_context_is_current_only_within(pycuda):
     with pytest.raises(ZeroDivisionError), device.active():
         1 / 0  # noqa: B018
     assert cuda.stack == [mine]
+
+
+def test_the_primary_context_is_never_detached(pycuda):
+    """pycuda would call what is not for primary contexts, and warn on standard error."""
+    device = PycudaDevice(0)
+    del device
+    _primary_context.cache_clear()
+    gc.collect()
+    assert not pycuda["pycuda.driver"].detached
 
 
 def test_memory_that_is_not_there_is_an_error_with_figures(pycuda):
