@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
@@ -44,6 +46,17 @@ def tiny_graphs(tiny_bundle):
     import onnx
 
     return {name: onnx.load(tiny_bundle / "fp32" / f"{name}.onnx") for name in ("mask", "restore")}
+
+
+@pytest.fixture(scope="session")
+def emulated_kernels(tmp_path_factory):
+    """The library of the CUDA kernels compiled for the CPU."""
+    from emulated_device import build_library, find_compiler
+
+    if find_compiler() is None:
+        assert not os.environ.get("CI"), "CI has a C++ compiler"
+        pytest.skip("running the CUDA kernels on the CPU needs a C++ compiler")
+    return build_library(tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,7 @@ def command(
         from m2a.engines import build
         from m2a.engines.timing_cache import TimingCacheFile
     from m2a.engines.machine import this_machine
+    from m2a.engines.selection import engines_folder
     from m2a.engines.sidecar import read_sidecar
     from m2a.engines.tensorrt import find_tensorrt
 
@@ -87,7 +88,7 @@ def command(
         build.resolve_target(target, machine, tensorrt)[0] for target in targets or (None,)
     ]
     found = chosen_bundle(bundle)
-    folder = build.engines_folder(found)
+    folder = engines_folder(found)
     graphs = _graphs(found, precision)
     for target, capability in zip(targets or (None,), capabilities, strict=True):
         order = build.Order(

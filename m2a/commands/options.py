@@ -34,7 +34,7 @@ def bundle_option(command: Command) -> Command:
 
 def backend_options(command: Command) -> Command:
     """`--backend NAME` and `--allow-fallback`."""
-    from m2a.runtime.backends import BACKENDS, DEFAULT_BACKEND
+    from m2a.runtime.backends import DEFAULT_BACKEND, NAMES
 
     fallback = click.option(
         "--allow-fallback/--no-allow-fallback",
@@ -44,7 +44,7 @@ def backend_options(command: Command) -> Command:
         "--backend",
         default=DEFAULT_BACKEND,
         show_default=True,
-        metavar="|".join(BACKENDS),
+        metavar="|".join(NAMES),
         help="Who computes the graphs.",
     )
     return backend(fallback(command))

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m2a._version import __version__
-from m2a.cache import cache_folder
 from m2a.engines.machine import Machine
 from m2a.engines.profiles import Profile, default_profiles
-from m2a.engines.sidecar import ENGINES, SIDECAR, SUFFIX, BuiltGraph, Sidecar, precision_as_built
+from m2a.engines.sidecar import SIDECAR, SUFFIX, BuiltGraph, Sidecar, precision_as_built
 from m2a.engines.tensorrt import Plan, TensorRT, build_plan, check_target
 from m2a.engines.timing_cache import TimingCacheFile
 from m2a.errors import EngineError
 from m2a.files import write_folder
-from m2a.runtime.bundle import GRAPHS, Bundle
+from m2a.runtime.bundle import GRAPHS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,19 +114,6 @@ def build_engines(
     except OSError as error:
         raise EngineError(f"cannot write the engines to {target}: {error.strerror}") from error
     return target
-
-
-def engines_folder(bundle: Bundle) -> Path:
-    """Where a bundle's engines lie: in it, or in the user's cache for the one in the package."""
-    if bundle.packaged:
-        try:
-            return cache_folder() / ENGINES
-        except RuntimeError as error:
-            raise EngineError(
-                "engines of the packaged model go to the user's cache, and this user has no home; "
-                "set XDG_CACHE_HOME to a folder"
-            ) from error
-    return bundle.path / ENGINES
 
 
 def engine_key(sidecar: Sidecar) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from m2a.errors import BackendError, MissingDependencyError, UsageError
 from m2a.machine.cores import usable_cores
+from m2a.runtime.io_binding import BoundSession
 
 Array = NDArray[Any]
 
@@ -45,23 +46,46 @@ class OrtBackend:
         provider: ONNX Runtime's name for it.
         options: its options. FP32 means FP32: TF32 is off wherever the provider has it.
         extra: the extra of m2a that installs it.
+        memory: ONNX Runtime's name of the memory in which inputs and outputs are bound to buffers
+            that stay; None leaves them to the session.
     """
 
     provider: str
     options: Mapping[str, str]
     extra: str
+    memory: str | None = None
 
 
 BACKENDS: Mapping[str, OrtBackend] = {
     "ort-cpu": OrtBackend(provider="CPUExecutionProvider", options={}, extra="cpu"),
     "ort-cuda": OrtBackend(
-        provider="CUDAExecutionProvider", options={"use_tf32": "0"}, extra="gpu"
+        provider="CUDAExecutionProvider", options={"use_tf32": "0"}, extra="gpu", memory="cuda"
     ),
     "ort-tensorrt": OrtBackend(provider="TensorrtExecutionProvider", options={}, extra="gpu"),
 }
 """Backend name → provider. `ort-cpu` is the default."""
 
+PIPELINES: Mapping[str, str] = {"tensorrt": "m2a.engines.deblurrer"}
+"""Backends that take a whole picture, not one graph → the module whose `open_on_gpu` opens it.
+
+Only its name stands here, as an entry point's would: the module builds on this layer, and is
+imported when somebody asks for the backend.
+"""
+
+NAMES = (*BACKENDS, *PIPELINES)
+"""All backends."""
+
 DEFAULT_BACKEND = "ort-cpu"
+
+
+def check_backend(backend: str) -> None:
+    """Refuses a name that no backend has.
+
+    Raises:
+        UsageError: there is no backend of that name.
+    """
+    if backend not in NAMES:
+        raise UsageError(f"unknown backend {backend!r}; known are {', '.join(NAMES)}")
 
 
 def open_runners(
@@ -155,6 +179,11 @@ class OrtRunner:
             )
         self._session.disable_fallback()
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self._bound = (
+            None
+            if chosen.memory is None
+            else BoundSession(runtime, self._session, self._outputs, device=chosen.memory)
+        )
         self.backend = backend
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -164,6 +193,8 @@ class OrtRunner:
             BackendError: the computation failed, for want of memory for example.
         """
         try:
+            if self._bound is not None:
+                return self._bound.run(feeds)
             results = self._session.run(self._outputs, dict(feeds))
         except Exception as error:  # as above
             raise BackendError(f"{self.backend} failed: {_one_line(error)}") from error

@@ -7,6 +7,7 @@ residual at active pixels. Both graphs run in as many spatial parts as keep with
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import BackendError, UsageError
+from m2a.errors import BackendError, EngineError, MissingDependencyError, UsageError
 from m2a.machine.memory import read_memory
-from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
+from m2a.runtime.backends import (
+    DEFAULT_BACKEND,
+    PIPELINES,
+    Runner,
+    check_backend,
+    open_runners,
+)
 from m2a.runtime.bundle import GRAPHS, Bundle, find_bundle
 from m2a.runtime.images import read_photo
 from m2a.runtime.parts import mask_parts, restore_parts, smallest_memory
@@ -31,6 +38,7 @@ from m2a.runtime.sites import (
     extract_patches,
     mask_graph_image,
     pad_mask,
+    padded_size,
 )
 from m2a.runtime.windows import Box, PaddedPicture, to_unit
 
@@ -174,13 +182,7 @@ class Deblurrer:
             BackendError: the backend failed.
         """
         watch = Stopwatch()
-        if isinstance(image, (str, Path)):
-            with watch.stage("decode"):
-                photo = read_photo(Path(image))
-                image = photo.pixels
-                if photo.alpha is not None:
-                    image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
-        colour = check_pixels(np.asarray(image))
+        colour = read_colour(image, watch)
         size = (colour.height, colour.width)
         if mask is not None:
             check_mask(mask, size)
@@ -191,7 +193,7 @@ class Deblurrer:
             with watch.stage("threshold"):
                 mask = self.active(probability)
         output = colour.source.copy()
-        motion = _no_motion(picture)
+        motion = no_motion(*picture.size)
         for part in self.restored_parts(picture, mask, watch):
             with watch.stage("scatter"):
                 place = part.box.slices
@@ -260,7 +262,7 @@ class Deblurrer:
             BackendError: as `restored_parts`.
         """
         residual = np.zeros((*picture.size, 3), np.float32)
-        motion = _no_motion(picture)
+        motion = no_motion(*picture.size)
         for part in self.restored_parts(picture, mask, watch):
             residual[part.box.slices][part.mask] = part.residual
             motion[part.cells.slices] = part.motion
@@ -300,11 +302,8 @@ class Deblurrer:
             with watch.stage("restore"):
                 outputs = self._restore.run({"patches": patches, **sites.tables})
             residual, rows = outputs["residual"], outputs["motion"]
-            if not (np.isfinite(residual).all() and np.isfinite(rows).all()):
-                raise BackendError(
-                    f"{self.backend} returned values that are not finite; the weights or the "
-                    "precision are at fault: compare with `m2a verify`"
-                )
+            finite = np.isfinite(residual).all() and np.isfinite(rows).all()
+            check_finite(bool(finite), self.backend)
             motion = np.full((outer.height // CELL, outer.width // CELL, 4), np.nan, np.float32)
             x, y = sites.tables["site_xy"].T
             motion[y, x] = rows
@@ -338,7 +337,8 @@ def load(
     Args:
         bundle: a bundle's directory; None takes `$M2A_BUNDLE` or the one packaged with m2a,
             never the working directory.
-        backend: `ort-cpu`, `ort-cuda` or `ort-tensorrt`: ONNX Runtime's execution providers.
+        backend: `ort-cpu`, `ort-cuda` or `ort-tensorrt`: ONNX Runtime's execution providers; or
+            `tensorrt`, which keeps the whole pipeline on a GPU and runs the bundle's engines.
         precision: which of the bundle's graphs: `fp32`, and what else it holds.
         threshold: a pixel is active where its probability is at least this; None takes the
             bundle's.
@@ -357,6 +357,8 @@ def load(
         UsageError: an argument is out of range, the memory does not suffice, or the bundle lacks
             the precision.
         BackendError: the backend cannot be used on this machine.
+        EngineError: `tensorrt` found no engines that it may run; the message says what builds them.
+        MissingDependencyError: a package that the backend needs is not installed.
     """
     found = find_bundle(Path(bundle) if bundle is not None else None, working_directory=False)
     return open_bundle_on(
@@ -387,6 +389,24 @@ def open_bundle_on(
 
     `optimize=False` computes the graphs as they are written, on one thread: the slow reference.
     """
+    threshold = bundle.threshold if threshold is None else threshold
+    dilate = bundle.dilate if dilate is None else dilate
+    max_memory = _default_memory(bundle) if max_memory is None else max_memory
+    if backend in PIPELINES:
+        try:
+            opened: Deblurrer = importlib.import_module(PIPELINES[backend]).open_on_gpu(
+                bundle,
+                precision=precision,
+                threshold=threshold,
+                dilate=dilate,
+                max_memory=max_memory,
+            )
+            return opened
+        except (BackendError, EngineError, MissingDependencyError):
+            if not allow_fallback:
+                raise
+        backend = DEFAULT_BACKEND
+    check_backend(backend)
     mask, restore = open_runners(
         [bundle.graph(name, precision=precision) for name in GRAPHS],
         backend=backend,
@@ -399,9 +419,9 @@ def open_bundle_on(
         mask=mask,
         restore=restore,
         precision=precision,
-        threshold=bundle.threshold if threshold is None else threshold,
-        dilate=bundle.dilate if dilate is None else dilate,
-        max_memory=_default_memory(bundle) if max_memory is None else max_memory,
+        threshold=threshold,
+        dilate=dilate,
+        max_memory=max_memory,
     )
 
 
@@ -409,6 +429,34 @@ def _default_memory(bundle: Bundle) -> int:
     memory = read_memory()
     free = UNKNOWN_MEMORY if memory is None else memory.free
     return max(int(free * SHARE_OF_MEMORY), smallest_memory(bundle.network))
+
+
+def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
+    """The picture of a call: an array, or a photograph, whose reading is the stage `decode`.
+
+    Raises:
+        ImageError: the file cannot be read, or the array is not a picture.
+    """
+    if isinstance(image, (str, Path)):
+        with watch.stage("decode"):
+            photo = read_photo(Path(image))
+            image = photo.pixels
+            if photo.alpha is not None:
+                image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
+    return check_pixels(np.asarray(image))
+
+
+def check_finite(finite: bool, backend: str) -> None:
+    """Refuses results that are not numbers.
+
+    Raises:
+        BackendError: not all of them are finite.
+    """
+    if not finite:
+        raise BackendError(
+            f"{backend} returned values that are not finite; the weights or the "
+            "precision are at fault: compare with `m2a verify`"
+        )
 
 
 def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:
@@ -422,6 +470,7 @@ def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:
         raise UsageError(f"the mask is {found}, expected bool{list(size)}, the picture's size")
 
 
-def _no_motion(picture: PaddedPicture) -> NDArray[np.float32]:
-    cells = picture.box.scaled(CELL)
-    return np.full((cells.height, cells.width, 4), np.nan, np.float32)
+def no_motion(height: int, width: int) -> NDArray[np.float32]:
+    """The motion of a picture [H, W] of which nothing was restored."""
+    cells = (padded_size(height) // CELL, padded_size(width) // CELL)
+    return np.full((*cells, 4), np.nan, np.float32)

@@ -8,12 +8,14 @@ without torch: the reference travels with the bundle.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from m2a.errors import UsageError
 from m2a.runtime.bundle import STAGES, Bundle
 from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
@@ -31,7 +33,8 @@ class Stage:
     """The comparison of one stage.
 
     Attributes:
-        name: `mask`, `restore.residual`, `restore.motion` or `picture`.
+        name: `mask`, `restore.residual`, `restore.motion` or `picture`: the one call, compared
+            with its stages.
         error: the largest absolute difference; of motion as a share of its 48-pixel bound; of
             the picture in 8-bit levels. Of a variant on a given picture, where the largest error
             depends on the picture: the `relative_error` (of the mask's logits).
@@ -96,6 +99,7 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
 
     Raises:
         BundleError: the reference is missing or damaged.
+        UsageError: without a picture, the bundle has no limits for the deblurrer's precision.
         ImageError: the array is not a picture.
     """
     if image is None:
@@ -106,9 +110,7 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
     colour = check_pixels(expected.image)
     picture = PaddedPicture(colour)
     relative = image is not None and deblurrer.precision != "fp32"
-    limits = (
-        dict.fromkeys(STAGES, LIMIT_RELATIVE) if relative else bundle.limits[deblurrer.precision]
-    )
+    limits = dict.fromkeys(STAGES, LIMIT_RELATIVE) if relative else _limits(bundle, deblurrer)
     probability = deblurrer.predict(picture)
     pairs: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {
         "mask": (probability, expected.probability)
@@ -125,7 +127,8 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
             restored.motion[active] / MOTION_BOUND,
             expected.motion[active] / MOTION_BOUND,
         )
-        stages = [Stage(name="picture", error=_picture_error(colour, expected), limit=1.0)]
+        error = _picture_error(deblurrer, colour, expected.mask, residual)
+        stages = [Stage(name="picture", error=error, limit=1.0)]
     measure = relative_error if relative else _largest_error
     stages = [
         *(Stage(name=n, error=measure(*pair), limit=limits[n]) for n, pair in pairs.items()),
@@ -138,6 +141,15 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
         coverage=float(expected.mask.mean()),
         stages=tuple(stages),
     )
+
+
+def _limits(bundle: Bundle, deblurrer: Deblurrer) -> Mapping[str, float]:
+    if deblurrer.precision not in bundle.limits:
+        raise UsageError(
+            f"the bundle {bundle.path} holds no {deblurrer.precision} graphs and so no limits for "
+            "them: verify on a picture, with `m2a verify IMAGE`"
+        )
+    return bundle.limits[deblurrer.precision]
 
 
 def logits(probability: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -203,19 +215,27 @@ def _computed(bundle: Bundle, deblurrer: Deblurrer, image: Pixels) -> _Expected:
     )
 
 
-def _picture_error(colour: Colour, expected: _Expected) -> float:
-    """The scattered picture against its definition, in 8-bit levels; infinite outside the mask."""
-    output = colour.with_residual(expected.mask, expected.residual)
-    if not np.array_equal(output[~expected.mask], colour.source[~expected.mask]):
+def _picture_error(
+    deblurrer: Deblurrer,
+    colour: Colour,
+    mask: NDArray[np.bool_],
+    residual: NDArray[np.float32],
+) -> float:
+    """The one call against the residual of its stages, in 8-bit levels.
+
+    Infinite where a pixel outside the mask is not the input's.
+    """
+    output = deblurrer(colour.source, mask=mask).image
+    if not np.array_equal(output[~mask], colour.source[~mask]):
         return float("inf")
     scale = colour.scale
     channels = colour.channels
     flat = output if output.ndim == 3 else output[:, :, None]
     source = colour.source if colour.source.ndim == 3 else colour.source[:, :, None]
-    residual = expected.residual.astype(np.float64)
+    change = residual.astype(np.float64)
     if channels == 1:
-        residual = residual.mean(axis=1, keepdims=True)
-    values = source[expected.mask][:, :channels].astype(np.float64) / scale
-    exact = np.clip(values + residual, 0, 1)
-    found = flat[expected.mask][:, :channels].astype(np.float64) / scale
+        change = change.mean(axis=1, keepdims=True)
+    values = source[mask][:, :channels].astype(np.float64) / scale
+    exact = np.clip(values + change, 0, 1)
+    found = flat[mask][:, :channels].astype(np.float64) / scale
     return float(np.abs(found - exact).max()) * 255

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 import m2a.engines.build
-from m2a.engines.build import Order, build_engines, engine_key, engines_folder
+from m2a.engines.build import Order, build_engines, engine_key
 from m2a.engines.machine import Machine, this_machine
 from m2a.engines.sidecar import read_engine, read_sidecar
 from m2a.engines.tensorrt import Plan, find_tensorrt
@@ -17,7 +17,6 @@ from m2a.engines.timing_cache import TimingCacheFile
 from m2a.errors import EngineError
 from m2a.graphs.float16 import to_float16
 from m2a.machine.cuda_driver import CudaDriver, Gpu
-from m2a.runtime.bundle import PACKAGED, open_bundle
 
 TENSORRT = find_tensorrt("rtx")
 NO_GPU = Machine(os="linux", arch="x86_64", tensorrt={"rtx": "1.7"}, gpus=())
@@ -137,21 +136,6 @@ class TestTimingCacheFile:
         assert timings.read() == b""
         timings.update(lambda latest: b"kept")
         assert timings.read() == b"kept"
-
-
-def test_engines_lie_in_their_bundle_or_in_the_cache(tiny_bundle, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert engines_folder(open_bundle(tiny_bundle)) == tiny_bundle / "engines"
-    assert engines_folder(open_bundle(PACKAGED)) == tmp_path / "m2a" / "engines"
-
-
-def test_the_packaged_models_engines_need_a_place(monkeypatch):
-    def nowhere():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(m2a.engines.build, "cache_folder", nowhere)
-    with pytest.raises(EngineError, match="set XDG_CACHE_HOME"):
-        engines_folder(open_bundle(PACKAGED))
 
 
 def test_the_machine_is_asked_of_packages_and_driver():

@@ -1,0 +1,102 @@
+"""Where a bundle's engines lie, and which of them to run."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from m2a.cache import cache_folder
+from m2a.engines.machine import Machine
+from m2a.engines.sidecar import (
+    ENGINES,
+    REBUILD,
+    SIDECAR,
+    Sidecar,
+    read_engine,
+    read_sidecar,
+    reasons_against,
+)
+from m2a.errors import EngineError
+from m2a.runtime.bundle import GRAPHS, Bundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenEngines:
+    """Engines that nothing is known against, and whose files are those that were built.
+
+    Attributes:
+        folder: where they lie.
+        sidecar: what they are.
+        contents: graph → the serialised engine.
+    """
+
+    folder: Path
+    sidecar: Sidecar
+    contents: dict[str, bytes]
+
+
+def engines_folder(bundle: Bundle) -> Path:
+    """Where a bundle's engines lie: in it, or in the user's cache for the one in the package."""
+    if bundle.packaged:
+        try:
+            return cache_folder() / ENGINES
+        except RuntimeError as error:
+            raise EngineError(
+                "engines of the packaged model go to the user's cache, and this user has no home; "
+                "set XDG_CACHE_HOME to a folder"
+            ) from error
+    return bundle.path / ENGINES
+
+
+def choose_engines(bundle: Bundle, *, precision: str, machine: Machine) -> ChosenEngines:
+    """Chooses engines of a bundle to run on a machine, without deserialising any.
+
+    Of several that would run, those that were built last.
+
+    Args:
+        bundle: what they compute.
+        precision: as built: `fp32`, `fp16` or `int8`.
+        machine: where they are to run.
+
+    Returns:
+        The engines.
+
+    Raises:
+        EngineError: there are none, or something is against each of them; every reason is told,
+            and the command that builds them again. Or a file is not the one that was built.
+    """
+    folder = engines_folder(bundle)
+    found: list[tuple[float, Path, Sidecar]] = []
+    unreadable: list[str] = []
+    others: set[str] = set()
+    for file in sorted(folder.glob(f"*/{SIDECAR}")):
+        try:
+            sidecar = read_sidecar(file)
+            built = file.stat().st_mtime
+        except (EngineError, OSError) as error:
+            unreadable.append(str(error))
+            continue
+        if sidecar.precision == precision:
+            found.append((built, file.parent, sidecar))
+        else:
+            others.add(sidecar.precision)
+    found.sort(key=lambda entry: entry[:2], reverse=True)
+    refused = []
+    for _, place, sidecar in found:
+        reasons = reasons_against(sidecar, machine, bundle)
+        if not reasons:
+            contents = {name: read_engine(place, sidecar, name) for name in GRAPHS}
+            return ChosenEngines(folder=place, sidecar=sidecar, contents=contents)
+        refused.append(f"{place.name}: {'; '.join(reasons)}")
+    if refused:
+        raise EngineError(
+            f"the {precision} engines in {folder} will not run here. {'. '.join(refused)}. "
+            f"Build them again: {found[0][2].rebuild_command}"
+        )
+    there = f"; there are {' and '.join(sorted(others))} ones" if others else ""
+    command = shlex.join([*REBUILD, f"--{precision}", "--bundle", str(bundle.path.resolve())])
+    raise EngineError(
+        f"found no {precision} engines in {folder}{there}. Build them on the machine that runs "
+        f"them: {command}" + "".join(f" ({fault})" for fault in unreadable)
+    )

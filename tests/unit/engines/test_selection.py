@@ -1,0 +1,108 @@
+"""Which engines are run: those that nothing is known against, or an error with every reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+from engine_cases import MACHINE, add_engines
+
+import m2a.engines.selection
+from m2a.engines.selection import choose_engines, engines_folder
+from m2a.errors import EngineError
+from m2a.runtime.bundle import GRAPHS, PACKAGED, open_bundle
+
+
+def test_engines_lie_in_their_bundle_or_in_the_cache(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert engines_folder(open_bundle(tiny_bundle)) == tiny_bundle / "engines"
+    assert engines_folder(open_bundle(PACKAGED)) == tmp_path / "m2a" / "engines"
+
+
+def test_the_packaged_models_engines_need_a_place(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(m2a.engines.selection, "cache_folder", nowhere)
+    with pytest.raises(EngineError, match="set XDG_CACHE_HOME"):
+        engines_folder(open_bundle(PACKAGED))
+
+
+def test_engines_that_nothing_is_known_against_are_taken(bundle):
+    sidecar = add_engines(bundle)
+    chosen = choose_engines(bundle, precision="fp32", machine=MACHINE)
+    assert chosen.sidecar == sidecar
+    assert chosen.contents == {name: bundle.graph(name, precision="fp32") for name in GRAPHS}
+
+
+def test_of_several_those_built_last_are_taken(bundle):
+    for age, name in ((300, "b"), (100, "a"), (200, "c")):
+        add_engines(bundle, name)
+        file = bundle.path / "engines" / name / "engine.json"
+        os.utime(file, (10**9 - age, 10**9 - age))
+    assert choose_engines(bundle, precision="fp32", machine=MACHINE).folder.name == "a"
+
+
+def test_engines_that_would_not_run_do_not_hide_those_that_do(bundle):
+    add_engines(bundle, "a", compute_capability="8.7")
+    add_engines(bundle, "b", compute_capability="12.0")
+    assert choose_engines(bundle, precision="fp32", machine=MACHINE).folder.name == "a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"compute_capability": "8.6"}, "built for compute capability 8.6, found RTX 4090"),
+        ({"version": "10.9.0"}, "built by TensorRT 10.9.0, 10.3.0 is installed"),
+        ({"flavour": "rtx"}, "needs TensorRT for RTX 10.3.0, which is not installed"),
+        ({"os": "windows"}, "built for windows on x86_64, this is linux"),
+        ({"sources": dict.fromkeys(GRAPHS, "0" * 64)}, "the bundle's graphs changed since: mask"),
+    ],
+)
+def test_each_reason_is_told_with_the_command_that_rebuilds(bundle, changes, reason):
+    add_engines(bundle, **changes)
+    with pytest.raises(EngineError) as caught:
+        choose_engines(bundle, precision="fp32", machine=MACHINE)
+    assert reason in str(caught.value)
+    assert str(caught.value).endswith("Build them again: m2a build-engine --fp32")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_changed_byte_is_refused_before_anything_is_loaded(bundle, name):
+    add_engines(bundle)
+    (path,) = bundle.path.glob(f"engines/*/{name}.engine")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(EngineError, match=rf"{name}\.engine is not the engine that was built.*m2a"):
+        choose_engines(bundle, precision="fp32", machine=MACHINE)
+
+
+def test_without_engines_the_command_that_builds_them_is_named(bundle):
+    expected = f"--fp16 --bundle {bundle.path}"
+    with pytest.raises(
+        EngineError, match=f"found no fp16 engines in .*m2a build-engine {expected}"
+    ):
+        choose_engines(bundle, precision="fp16", machine=MACHINE)
+
+
+def test_engines_of_another_precision_are_named_and_not_taken(bundle):
+    add_engines(bundle)
+    with pytest.raises(EngineError, match=r"found no fp16 engines in .*; there are fp32 ones"):
+        choose_engines(bundle, precision="fp16", machine=MACHINE)
+
+
+def test_a_description_that_cannot_be_read_is_told(bundle):
+    add_engines(bundle)
+    (file,) = bundle.path.glob("engines/*/engine.json")
+    file.write_text("{")
+    with pytest.raises(EngineError, match=r"found no fp32 engines.*is not JSON"):
+        choose_engines(bundle, precision="fp32", machine=MACHINE)
+
+
+def test_a_machine_without_a_gpu_is_a_reason(bundle):
+    add_engines(bundle)
+    with pytest.raises(EngineError, match=r"a GPU of compute capability 8\.7: there is none here"):
+        choose_engines(bundle, precision="fp32", machine=replace(MACHINE, gpus=()))
