@@ -23,6 +23,7 @@ from m2a.commands.options import (
 from m2a.diagnosis.versions import installed_versions
 from m2a.errors import UsageError
 from m2a.files import atomic_write, check_target
+from m2a.runtime.backends import BACKENDS, PIPELINES
 from m2a.runtime.bundle import PRECISIONS
 from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
 from m2a.runtime.encoding import suffix_of
@@ -102,6 +103,11 @@ def command(
     for path in (plot, save):
         if path is not None:
             check_target(path, overwrite=overwrite)
+    if backend in PIPELINES:
+        raise UsageError(
+            f"--backend: found {backend}, expected one of {', '.join(BACKENDS)}, which compute the "
+            "dense network and matrix products too; `m2a run --json` tells the stages' times of any"
+        )
     opened = chosen_bundle(bundle)
     deblurrers = [
         open_bundle_on(

@@ -100,6 +100,7 @@ def test_a_photo_is_timed_under_its_predicted_mask(tiny_bundle, tmp_path):
         (("--coverages", "a"), "expected percentages"),
         (("--coverages", "0"), "above 0 to 100"),
         (("--coverages", "101"), "above 0 to 100"),
+        (("--backend", "tensorrt"), "expected one of ort-cpu"),
     ],
 )
 def test_misuse_is_told_in_one_line(tiny_bundle, arguments, message):
