@@ -123,7 +123,7 @@ class Stopwatch:
 
 
 class Deblurrer:
-    """A bundle opened on a backend. Call it with a picture.
+    """A bundle opened on a backend. Call it with a picture; on ONNX Runtime threads may share it.
 
     Attributes:
         bundle: the bundle it was opened from.

@@ -76,7 +76,7 @@ class NetworkShape:
     @property
     def restore_bytes(self) -> int:
         """Memory of tables, patches and restoration graph per active pixel, likewise."""
-        return 400 + 60 * self.width
+        return 400 + 70 * self.width
 
 
 def smallest_memory(shape: NetworkShape) -> int:
