@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from m2a.errors import ContractError
-from m2a.graphs.contract import CONTRACTS, IR_VERSION, LEVELS, OPSET, Port, check_contract
+from m2a.graphs.contract import ALL_CONTRACTS, IR_VERSION, LEVELS, OPSET, Port, check_contract
 from m2a.graphs.int32_indices import gather_with_int32
 from m2a.models.dense import DenseRestorer
 from m2a.models.gathered import GatheredRestorer, Tables
@@ -90,7 +90,7 @@ def trace_dense(network: M2AENet) -> onnx.ModelProto:
 
 
 def _trace(module: nn.Module, graph: str, sizes: dict[str, int]) -> onnx.ModelProto:
-    contract = CONTRACTS[graph]
+    contract = ALL_CONTRACTS[graph]
     step = 1 if graph == "restore" else 32
     # The exporter takes names like `32*H_` for granted only where a bare dimension is declared.
     dims = {name: torch.export.Dim(f"{name}_") for name in sizes}
@@ -139,7 +139,7 @@ def _example(port: Port, sizes: dict[str, int]) -> Tensor:
 
 def _name_dimensions(model: onnx.ModelProto, graph: str) -> None:
     """Gives dynamic dimensions the contract's names; the exporter derives names of its own."""
-    contract = CONTRACTS[graph]
+    contract = ALL_CONTRACTS[graph]
     for values, ports in (
         (model.graph.input, contract.inputs),
         (model.graph.output, contract.outputs),

@@ -43,7 +43,7 @@ class M2AENetConfig:
     width: int = 16
     blocks: tuple[int, int, int, int] = (1, 1, 2, 2)
     trajectory_points: int = 5
-    mask_stem_width: int = 8
+    mask_stem_width: int = 16
     mask_widths: tuple[int, int, int, int] = (16, 32, 64, 128)
     mask_blocks: tuple[int, int, int, int] = (0, 1, 1, 2)
 

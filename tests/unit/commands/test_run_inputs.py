@@ -213,10 +213,10 @@ def test_want_of_memory_fails_one_picture(invoke, monkeypatch):
     draw("photos/b.png", size=(64, 64))
     predict = deblurrer.Deblurrer.predict
 
-    def hungry(self, surroundings):
-        if surroundings.shape[0] == 68:
+    def hungry(self, picture, watch=None):
+        if picture.size == (64, 64):
             raise MemoryError
-        return predict(self, surroundings)
+        return predict(self, picture, watch)
 
     monkeypatch.setattr(deblurrer.Deblurrer, "predict", hungry)
     result = invoke("run", "photos", "-o", "out")

@@ -24,13 +24,22 @@ def compile_source(source, architecture, *options):
     program = checked(nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, [], []))
     flags = [f"--gpu-architecture={architecture}", "--std=c++17", *options]
     done = nvrtc.nvrtcCompileProgram(program, len(flags), [flag.encode() for flag in flags])
-    log = b" " * checked(nvrtc.nvrtcGetProgramLogSize(program))
+    log = memory(checked(nvrtc.nvrtcGetProgramLogSize(program)))
     checked(nvrtc.nvrtcGetProgramLog(program, log))
     if done[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         return log.decode(), None
-    code = b" " * checked(nvrtc.nvrtcGetCUBINSize(program))
+    code = memory(checked(nvrtc.nvrtcGetCUBINSize(program)))
     checked(nvrtc.nvrtcGetCUBIN(program, code))
     return log.decode(), code
+
+
+def memory(size):
+    """Bytes for the compiler to write into, which is how its bindings take them.
+
+    Never a single one: Python keeps one object for each of those, and all that use it would find it
+    overwritten.
+    """
+    return b" " * max(size, 2)
 
 
 def checked(answer):
