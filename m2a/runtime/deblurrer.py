@@ -221,6 +221,9 @@ class Deblurrer:
 
         Returns:
             f32 [H, W], the probability of visible motion blur.
+
+        Raises:
+            BackendError: the backend failed, or returned values that are not finite.
         """
         watch = watch or Stopwatch()
         height, width = picture.size
@@ -236,6 +239,8 @@ class Deblurrer:
                 # The box may reach into the padding; the picture ends before.
                 inner = found[box.inside(outer).slices][: height - box.top, : width - box.left]
                 probability[rows, columns] = inner
+            # A NaN is below every threshold: unnoticed, the picture would count as sharp.
+            check_finite(bool(np.isfinite(inner).all()), self.backend)
         return probability
 
     def active(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:

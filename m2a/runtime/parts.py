@@ -74,6 +74,11 @@ class NetworkShape:
         return 32 + 4 * self.mask_stem_width
 
     @property
+    def area_bytes(self) -> int:
+        """Memory of the restoration per pixel, active or not: samples, row maps, masks."""
+        return 24
+
+    @property
     def restore_bytes(self) -> int:
         """Memory of tables, patches and restoration graph per active pixel, likewise."""
         return 400 + 70 * self.width
@@ -82,7 +87,7 @@ class NetworkShape:
 def smallest_memory(shape: NetworkShape) -> int:
     """Bytes that the smallest part takes: a box of 32×32 pixels with its halo."""
     mask = (MULTIPLE + 2 * shape.mask_halo) ** 2 * shape.mask_bytes
-    restore = (MULTIPLE + 2 * shape.restore_halo) ** 2 * shape.restore_bytes
+    restore = (MULTIPLE + 2 * shape.restore_halo) ** 2 * (shape.restore_bytes + shape.area_bytes)
     return max(mask, restore)
 
 
@@ -127,7 +132,9 @@ def restore_parts(
 
     def fits(box: Box) -> bool:
         outer = box.grown(halo, within=whole)
-        return int(counts[outer.scaled(MULTIPLE).slices].sum()) * shape.restore_bytes <= memory
+        active = int(counts[outer.scaled(MULTIPLE).slices].sum())
+        area = outer.height * outer.width
+        return active * shape.restore_bytes + area * shape.area_bytes <= memory
 
     for part in _split(whole, fits, shrink=lambda box: _active(counts, box)):
         yield part, part.grown(halo, within=whole)

@@ -31,7 +31,7 @@ class Downloaded:
     """What came down: views of pinned memory that the next picture overwrites.
 
     Attributes:
-        finite: whether everything that the restoration computed is.
+        finite: whether everything that the graphs computed is.
         mask: bool [H, W], after threshold and dilation, or as given.
         probability: f32 [H, W]; None where the mask was given.
         motion: f32 [H'/4, W'/4, 4], NaN at inactive cells; None where no pixel is active.
@@ -140,6 +140,8 @@ class Pipeline:
                 "mask": Tensor(address=probability, shape=(1, 1, *sides)),
             }
         )
+        # A NaN is below every threshold: unnoticed, the picture would count as sharp.
+        self._kernels.flag_not_finite(probability, results.at("flag"), size.padded)
         if not dilate:
             self._kernels.threshold_mask(probability, mask, size, threshold)
             return

@@ -9,7 +9,7 @@ from PIL import Image
 from random_network import dense_rows
 
 import m2a
-from m2a.errors import ImageError, UsageError
+from m2a.errors import BackendError, ImageError, UsageError
 from m2a.runtime import Deblurrer, load
 
 KINDS = [
@@ -247,3 +247,17 @@ def test_the_public_names_are_those_of_the_runtime():
     assert m2a.Deblurrer is Deblurrer
     with pytest.raises(AttributeError, match="no attribute 'unload'"):
         m2a.unload  # noqa: B018
+
+
+def test_a_mask_that_is_not_a_number_is_no_sharp_picture(tiny_bundle, monkeypatch):
+    deblurrer = load(tiny_bundle)
+    run = deblurrer._mask.run
+
+    def overflowing(feeds):
+        outputs = run(feeds)
+        outputs["mask"][0, 0, 3, 5] = np.nan
+        return outputs
+
+    monkeypatch.setattr(deblurrer._mask, "run", overflowing)
+    with pytest.raises(BackendError, match="not finite"):
+        deblurrer(picture())

@@ -15,8 +15,8 @@ from m2a.runtime.pixels import check_pixels
 from m2a.runtime.sites import pad_image, pad_mask
 from m2a.runtime.windows import Box, PaddedPicture, to_unit
 
-SMALL = NetworkShape(width=16, blocks=(1, 1, 2, 2), mask_stem_width=8, mask_blocks=(0, 1, 1, 2))
-BASE = NetworkShape(width=32, blocks=(2, 2, 4, 4), mask_stem_width=8, mask_blocks=(0, 1, 1, 2))
+SMALL = NetworkShape(width=16, blocks=(1, 1, 2, 2), mask_stem_width=16, mask_blocks=(0, 1, 1, 2))
+BASE = NetworkShape(width=32, blocks=(2, 2, 4, 4), mask_stem_width=16, mask_blocks=(0, 1, 1, 2))
 
 SPLIT = 1e-6
 """Largest difference between a picture in parts and as a whole. Every value is computed from the
@@ -132,9 +132,20 @@ def test_the_restore_parts_hold_every_active_pixel_once(tiles, budget, seed, sha
         covered[box.slices] += 1
         assert mask[box.slices].any()
         smallest = (box.height, box.width) == (32, 32)
-        assert smallest or mask[outer.slices].sum() * SMALL.restore_bytes <= memory
+        active, area = int(mask[outer.slices].sum()), outer.height * outer.width
+        taken = active * SMALL.restore_bytes + area * SMALL.area_bytes
+        assert smallest or taken <= memory
     assert (covered[mask] == 1).all()
     assert covered.max(initial=0) <= 1
+
+
+def test_two_far_corners_do_not_make_one_large_part():
+    mask = np.zeros((3200, 4000), bool)
+    mask[:4, :4] = mask[-4:, -4:] = True
+    memory = 32 * 2**20
+    parts = list(restore_parts(SMALL, mask, memory=memory))
+    assert len(parts) == 2
+    assert all(outer.height * outer.width * SMALL.area_bytes < memory for _, outer in parts)
 
 
 def test_a_window_equals_that_part_of_the_padded_picture():
