@@ -157,7 +157,7 @@ def measure(
         (dense,) = open_runners([bundle.dense_graph()], backend=backend, threads=threads)
         for (height, width), case in sizes.items():
             feeds = {"image": _float_planes(case.pixels)}
-            work[f"{DENSE} {height}x{width}"] = _once(functools.partial(dense.run, feeds))
+            work[f"{DENSE} {width}x{height}"] = _once(functools.partial(dense.run, feeds))
     product = matmul_work(backend=backend, threads=threads)
     work[LIMIT] = _once(lambda: [product() for _ in range(4)])
     taken = in_turns(work, warmup=warmup, repeats=repeats, progress=progress)
@@ -187,7 +187,7 @@ def measure(
         dense={
             (size[0], size[1]): taken[name]["all"]
             for size in sizes
-            if (name := f"{DENSE} {size[0]}x{size[1]}") in taken
+            if (name := f"{DENSE} {size[1]}x{size[0]}") in taken
         },
         limit=limit,
         backend=backend,

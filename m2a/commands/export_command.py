@@ -95,6 +95,7 @@ def command(
         )
         return
     click.echo(f"\n{report.bundle}: M2AENet, {report.model}")
+    click.echo(f"  threshold {threshold:g}, dilation {dilate} pixels")
     for part, flop in vars(report.cost).items():
         active = "active pixel" if part == "restore" else "pixel"
         click.echo(
