@@ -208,14 +208,13 @@ def _echo(benchmark: Benchmark, found: list[Growth], slower: list[Regression]) -
         name = f"{measured.case} {measured.precision}"
         click.echo("".join([f"{name:24}", *(f"{cell:>15}" for cell in cells)]))
     for (height, width), timing in benchmark.dense.items():
-        click.echo(
-            f"{f'{width}x{height} dense':24}{timing.median * 1e3:.1f} ({timing.p95 * 1e3:.1f})"
-        )
+        figures = f"{timing.median * 1e3:.1f} ({timing.p95 * 1e3:.1f})"
+        click.echo(f"{f'{width}x{height} dense':24}{'':{15 * len(stages)}}{figures:>15}")
     click.echo(f"\nmatrix products: {benchmark.limit:.1f} GFLOP/s at best")
     for measured in benchmark.measured:
         click.echo(
             f"{measured.case} {measured.precision}: restoration at {measured.rate:.1f} GFLOP/s, "
-            f"{measured.share_of_limit:.0%} of it"
+            f"{measured.share_of_limit:.0%} of that"
         )
     for growth in found:
         size = f"{growth.size[1]}x{growth.size[0]} {growth.precision}"
@@ -224,7 +223,7 @@ def _echo(benchmark: Benchmark, found: list[Growth], slower: list[Regression]) -
         for coverage, ratio in growth.dense_ratio.items():
             click.echo(f"{size}: at {coverage:.1%} coverage dense takes {ratio:.2f} times as long")
         if growth.dense_ratio:
-            never = "dense is never as fast"
+            never = "dense is slower at all of these coverages"
             where = never if growth.crossover is None else f"as fast at {growth.crossover:.0%}"
             click.echo(f"{size}: {where}")
     if benchmark.peak_memory is not None:

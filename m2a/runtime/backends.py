@@ -143,9 +143,9 @@ class OrtRunner:
         if chosen.provider not in available:
             raise BackendError(
                 f"the backend {backend!r} needs ONNX Runtime's {chosen.provider}, but this "
-                f"installation has {', '.join(available)}. Where there is an NVIDIA GPU: pip uninstall "
-                f"-y onnxruntime && pip install 'm2a[{chosen.extra}]' (never both); or use --backend "
-                f"{DEFAULT_BACKEND}"
+                f"installation has {', '.join(available)}. With an NVIDIA GPU: pip uninstall -y "
+                f"onnxruntime && pip install 'm2a[{chosen.extra}]', for both at once break each "
+                f"other; or use --backend {DEFAULT_BACKEND}"
             )
         settings = runtime.SessionOptions()
         settings.log_severity_level = 4  # what fails is raised; nothing is printed behind our back
