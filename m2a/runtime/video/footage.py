@@ -96,19 +96,24 @@ class Footage:
         return stored[::-1] if self.turns % 2 else stored
 
 
-def probe(path: Path) -> Footage:
+def probe(path: Path, *, max_pixels: int = MAX_PIXELS) -> Footage:
     """Looks into a video as far as its first frame.
+
+    Args:
+        path: the video.
+        max_pixels: of a frame.
 
     Raises:
         VideoError: the file is missing, damaged, no video, too large or not supported.
     """
     with opened(path) as container:
         stream = pictures_of(container, path)
-        _check_stream(stream, path)
+        _check_stream(stream, path, max_pixels=max_pixels)
         with _told(path):
             first = next(container.decode(stream), None)
         if first is None:
             raise VideoError(f"{path}: found no frame, expected a video; it may be damaged")
+        _check_size(first.width, first.height, path, max_pixels=max_pixels)
         check_frame(first, path)
         return _footage(container, stream, first, path)
 
@@ -164,19 +169,23 @@ def pictures_of(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def _check_stream(stream: VideoStream, path: Path) -> None:
+def _check_stream(stream: VideoStream, path: Path, *, max_pixels: int) -> None:
     """Refuses by the header what is too large or not supported."""
     context = stream.codec_context
     if context is None:
         raise VideoError(f"{path}: found a video codec without a decoder, expected another one")
-    if context.width * context.height > MAX_PIXELS:
-        raise VideoError(
-            f"{path}: found frames of {context.width}x{context.height}, expected at most "
-            f"{MAX_PIXELS} pixels"
-        )
+    _check_size(context.width, context.height, path, max_pixels=max_pixels)
     if stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
         raise VideoError(
             f"{path}: found an alpha channel, which would be lost; expected a video without"
+        )
+
+
+def _check_size(width: int, height: int, path: Path, *, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise VideoError(
+            f"{path}: found frames of {width}x{height}, expected at most {max_pixels} pixels; "
+            "--max-pixels (max_pixels=) raises the limit"
         )
 
 

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from m2a.runtime.video.footage import Footage
     from m2a.runtime.video.source import Source
 
-__all__ = ["OUTPUT_SUFFIXES", "Settings", "Target", "check_video_output", "open_target"]
+__all__ = [
+    "OUTPUT_SUFFIXES",
+    "Settings",
+    "Target",
+    "check_video_output",
+    "check_video_suffix",
+    "open_target",
+]
 
 _MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
@@ -56,6 +63,23 @@ class Settings:
     strip_metadata: bool = False
 
 
+def check_video_suffix(suffix: str, *, origin: str) -> None:
+    """Refuses a suffix that names no container that is written.
+
+    Args:
+        suffix: with its dot.
+        origin: what has it, for the message.
+
+    Raises:
+        UsageError: the suffix is not supported.
+    """
+    if suffix.lower() not in _MUXERS:
+        raise UsageError(
+            f"{origin}: found the suffix {suffix!r}, expected {', '.join(OUTPUT_SUFFIXES)} "
+            "for a video"
+        )
+
+
 def check_video_output(path: Path, *, overwrite: bool) -> None:
     """Refuses an output by its name, before any work is done.
 
@@ -64,11 +88,7 @@ def check_video_output(path: Path, *, overwrite: bool) -> None:
             is a folder or its folder is missing.
         VideoError: the file system refuses the name.
     """
-    if path.suffix.lower() not in _MUXERS:
-        raise UsageError(
-            f"{path}: found the suffix {path.suffix!r}, expected {', '.join(OUTPUT_SUFFIXES)} "
-            "for a video"
-        )
+    check_video_suffix(path.suffix, origin=str(path))
     try:
         check_target(path, overwrite=overwrite)
     except OSError as error:

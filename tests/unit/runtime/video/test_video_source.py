@@ -12,7 +12,6 @@ import pytest
 from clips import make_clip
 
 from m2a.errors import VideoError
-from m2a.runtime.video import footage as module
 from m2a.runtime.video.footage import probe
 from m2a.runtime.video.source import open_source
 
@@ -150,11 +149,11 @@ class TestRefused:
         with pytest.raises(VideoError, match="found a folder"):
             probe(tmp_path)
 
-    def test_frames_beyond_the_limit(self, tmp_path, monkeypatch):
+    def test_frames_beyond_the_limit(self, tmp_path):
         path = make_clip(tmp_path / "a.mp4")
-        monkeypatch.setattr(module, "MAX_PIXELS", 48 * 64 - 1)
         with pytest.raises(VideoError, match="64x48, expected at most 3071 pixels"):
-            probe(path)
+            probe(path, max_pixels=48 * 64 - 1)
+        assert probe(path, max_pixels=48 * 64).shown_size == (48, 64)
 
     def test_a_frame_of_another_size(self, tmp_path):
         """Each frame of Motion JPEG has a size of its own."""
