@@ -7,6 +7,7 @@ carried over. What they say of the file itself, and is no longer true, is left o
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -116,13 +117,20 @@ def open_target(
         note: called with a line for each thing that is not as in the source.
 
     Raises:
-        UsageError: as `check_video_output`; the container does not hold the sound or subtitles.
+        UsageError: as `check_video_output`; the container does not hold the sound or subtitles, or
+            no codec for the pixel format; the constant rate factor is not one of the encoder's.
         VideoError: the file cannot be written.
     """
     check_video_output(path, overwrite=settings.overwrite)
     muxer = _MUXERS[path.suffix.lower()]
     others = kept_streams(source, muxer, path, strip=settings.strip_metadata, note=note)
     tags = file_tags(source, strip=settings.strip_metadata)
+    encoder = choose_encoder(
+        footage.codec, footage.pix_fmt, container=_codecs_of(muxer), origin=str(path)
+    )
+    encoder.settings(settings.crf)  # refuses a factor before anything is written
+    if encoder.codec != footage.codec:
+        note(f"{path}: the pictures are {encoder.title}, not {footage.codec}")
     try:
         with atomic_file(path, overwrite=settings.overwrite) as stream:
             # By its name: an exception, such as Ctrl-C, that meets a callback of FFmpeg into
@@ -135,14 +143,6 @@ def open_target(
                 metadata_errors="surrogateescape",
             )
             with _closed(container):
-                encoder = choose_encoder(
-                    footage.codec,
-                    footage.pix_fmt,
-                    container=container.supported_codecs,
-                    origin=str(path),
-                )
-                if encoder.codec != footage.codec:
-                    note(f"{path}: the pictures are {encoder.title}, not {footage.codec}")
                 target = Target(container, source, footage, others, encoder, settings)
                 container.metadata.update(tags)
                 container.set_chapters(source.container.chapters())
@@ -152,6 +152,12 @@ def open_target(
         raise VideoError(f"{path}: cannot be written: {error.strerror}") from error
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _codecs_of(muxer: str) -> set[str]:
+    """The encoders whose codec a container holds; asked of one in memory, which stays empty."""
+    with av.open(io.BytesIO(), "w", format=muxer) as container:
+        return set(container.supported_codecs)
 
 
 @contextlib.contextmanager

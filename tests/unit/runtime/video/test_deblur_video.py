@@ -25,6 +25,7 @@ from PIL import Image
 
 from m2a.errors import UsageError, VideoError
 from m2a.runtime import load
+from m2a.runtime.video import target
 from m2a.runtime.video.colour import coding_of
 from m2a.runtime.video.deblur import deblur_video
 from m2a.runtime.video.footage import probe
@@ -472,11 +473,25 @@ class TestCodec:
         assert sizes == sorted(set(sizes))
 
     @pytest.mark.parametrize("crf", [-1, 52])
-    def test_a_factor_out_of_range_is_refused(self, tmp_path, negative, crf):
+    def test_a_factor_out_of_range_is_refused(self, tmp_path, negative, crf, unopened):
         clip = make_clip(tmp_path / "a.mp4")
         with pytest.raises(UsageError, match=f"--crf: found {crf}, expected 0 .* 51"):
             deblur_video(clip, tmp_path / "out.mp4", negative, Settings(crf=crf))
         assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+    def test_a_factor_for_what_is_lossless_is_refused(self, tmp_path, negative, unopened):
+        clip = make_clip(tmp_path / "a.mkv", codec="ffv1", frames=3)
+        with pytest.raises(UsageError, match="--crf: found 20, expected none: FFV1 is lossless"):
+            deblur_video(clip, tmp_path / "out.mkv", negative, Settings(crf=20))
+
+    @pytest.fixture
+    def unopened(self, monkeypatch):
+        """What is refused has not begun a file."""
+
+        def refuse(*_, **__):
+            pytest.fail("the output was opened")
+
+        monkeypatch.setattr(target, "atomic_file", refuse)
 
 
 class TestWholeOrNotAtAll:
