@@ -146,12 +146,25 @@ def open_target(
                 target = Target(container, source, footage, others, encoder, settings)
                 container.metadata.update(tags)
                 container.set_chapters(source.container.chapters())
-                container.start_encoding()
+                with _environment(encoder.environment):  # read where the encoder is opened
+                    container.start_encoding()
                 yield target
     except av.error.FFmpegError as error:
         raise VideoError(f"{path}: cannot be written: {error.strerror}") from error
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets those that are not set, for the block alone."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _codecs_of(muxer: str) -> set[str]:
@@ -270,8 +283,6 @@ class Target:
 def _add_pictures(
     container: OutputContainer, footage: Footage, encoder: Encoder, settings: Settings
 ) -> VideoStream:
-    for name, value in encoder.environment.items():
-        os.environ.setdefault(name, value)
     stream = container.add_stream(
         encoder.name, rate=footage.rate, options=encoder.settings(settings.crf)
     )

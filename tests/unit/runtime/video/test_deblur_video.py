@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -184,6 +185,7 @@ class TestSamples:
         done = deblur_video(clip, tmp_path / "out.mp4", negative, mask=nothing)
         assert done.codec == title
         assert capfd.readouterr() == ("", "")
+        assert "SVT_LOG" not in os.environ
         assert times_of(tmp_path / "out.mp4") == times_of(clip)
         pairs = zip(planes_of(clip), planes_of(tmp_path / "out.mp4"), strict=True)
         error = np.mean([np.mean((a[0] - b[0].astype(float)) ** 2) for a, b in pairs])
