@@ -94,7 +94,7 @@ def run_video(
             footage,
             target,
             deblurrer,
-            writing.Settings(
+            writing.VideoSettings(
                 overwrite=settings.overwrite, crf=crf, strip_metadata=settings.strip_metadata
             ),
             mask=mask,

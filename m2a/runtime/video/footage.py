@@ -18,7 +18,7 @@ import numpy as np
 
 from m2a.errors import VideoError
 from m2a.runtime.decoding import MAX_PIXELS
-from m2a.runtime.video.colour import Coding, coding_of
+from m2a.runtime.video.colour import SampleCoding, coding_of
 from m2a.runtime.video.pyav import av
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Footage:
     pix_fmt: str
     width: int
     height: int
-    coding: Coding
+    coding: SampleCoding
     time_base: Fraction
     rate: Fraction | None
     sample_aspect_ratio: Fraction | None

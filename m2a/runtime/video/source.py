@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2a.errors import VideoError
-from m2a.runtime.video.colour import Coding, Plane
+from m2a.runtime.video.colour import Plane, SampleCoding
 from m2a.runtime.video.footage import (
     Footage,
     check_frame,
@@ -147,7 +147,7 @@ class Source:
             )
 
 
-def planes_of(frame: VideoFrame, coding: Coding) -> list[Plane]:
+def planes_of(frame: VideoFrame, coding: SampleCoding) -> list[Plane]:
     """The samples of a frame, as views that can be written to if the frame is writable."""
     planes = []
     for plane in frame.planes:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OUTPUT_SUFFIXES",
-    "Settings",
     "Target",
+    "VideoSettings",
     "check_video_output",
     "check_video_suffix",
     "open_target",
@@ -47,7 +47,7 @@ which has no time stamps."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class VideoSettings:
     """How a video is written.
 
     Attributes:
@@ -101,7 +101,7 @@ def open_target(
     path: Path,
     source: Source,
     footage: Footage,
-    settings: Settings,
+    settings: VideoSettings,
     *,
     note: Callable[[str], None],
 ) -> Iterator[Target]:
@@ -199,7 +199,7 @@ class Target:
         footage: Footage,
         others: set[int],
         encoder: Encoder,
-        settings: Settings,
+        settings: VideoSettings,
     ) -> None:
         self.encoder = encoder
         self._container = container
@@ -275,13 +275,13 @@ class Target:
             self._last = packet
 
     @staticmethod
-    def _dress(source: Stream, target: Stream, settings: Settings) -> None:
+    def _dress(source: Stream, target: Stream, settings: VideoSettings) -> None:
         target.disposition = source.disposition
         target.metadata.update(stream_tags(source.metadata, strip=settings.strip_metadata))
 
 
 def _add_pictures(
-    container: OutputContainer, footage: Footage, encoder: Encoder, settings: Settings
+    container: OutputContainer, footage: Footage, encoder: Encoder, settings: VideoSettings
 ) -> VideoStream:
     stream = container.add_stream(
         encoder.name, rate=footage.rate, options=encoder.settings(settings.crf)
