@@ -252,8 +252,9 @@ def promised_packets(container: InputContainer, stream: VideoStream) -> int | No
     """The packets of the pictures, where the file lists them one by one, else None."""
     if not is_mov(container):
         return None
-    # Not the number of samples: an edit list leaves some of them out.
-    return len(stream.index_entries) or None
+    # Not the number of samples: an edit list leaves some of them out. Nor the empty ones, by which
+    # the picture before is shown longer: the demuxer passes over them.
+    return sum(entry.size > 0 for entry in stream.index_entries) or None
 
 
 def is_mov(container: InputContainer) -> bool:
