@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,40 +112,81 @@ class Regression:
     now: float
 
 
-def regressions(benchmark: Benchmark, baseline: Path) -> list[Regression]:
-    """Compares with an earlier benchmark of the same pictures.
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """An earlier benchmark, as far as another one is compared with it.
 
-    Args:
-        benchmark: this one.
-        baseline: a file that `m2a bench --save` wrote.
+    Attributes:
+        path: its file.
+        conditions: the backend and the number of threads that it was measured with.
+        upper: (case, precision) → upper quartile from mask to scatter, seconds.
+    """
+
+    path: Path
+    conditions: Mapping[str, Any]
+    upper: Mapping[tuple[str, str], float]
+
+    def check(self, *, backend: str, threads: int, pictures: Collection[tuple[str, str]]) -> None:
+        """Refuses a benchmark that cannot be compared with it.
+
+        Args:
+            backend: of the benchmark.
+            threads: likewise.
+            pictures: the (case, precision) that it measures.
+
+        Raises:
+            UsageError: the backend or the number of threads is another one, or no picture is in
+                common.
+        """
+        here = {"backend": backend, "threads": threads}
+        if self.conditions != here:
+            raise UsageError(
+                f"{self.path} was measured with {self.conditions}, this benchmark with {here}"
+            )
+        if self.upper.keys().isdisjoint(pictures):
+            raise UsageError(
+                f"{self.path} has none of these pictures; it has "
+                f"{', '.join(sorted({case for case, _ in self.upper}))}"
+            )
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Reads a file that `m2a bench --save` wrote.
+
+    Raises:
+        UsageError: the file is no benchmark.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Baseline(
+            path=path,
+            conditions={name: stored[name] for name in ("backend", "threads")},
+            upper={
+                (str(m["case"]), str(m["precision"])): float(m["total"]["p75"])
+                for m in stored["measured"]
+            },
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a benchmark that m2a saved: {error!r}") from error
+
+
+def regressions(benchmark: Benchmark, baseline: Baseline) -> list[Regression]:
+    """Compares with an earlier benchmark of the same pictures.
 
     Returns:
         Every picture whose lower quartile from mask to scatter lies more than 5 % above the
         baseline's upper one.
 
     Raises:
-        UsageError: the file is no benchmark, is of another backend or number of threads, or has no
-            picture in common with this one.
+        UsageError: the two cannot be compared.
     """
-    try:
-        stored = json.loads(baseline.read_text(encoding="utf-8"))
-        before = {(m["case"], m["precision"]): float(m["total"]["p75"]) for m in stored["measured"]}
-        conditions = {name: stored[name] for name in ("backend", "threads")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{baseline} is not a benchmark that m2a saved: {error!r}") from error
-    here = {"backend": benchmark.backend, "threads": benchmark.threads}
-    if conditions != here:
-        raise UsageError(f"{baseline} was measured with {conditions}, this benchmark with {here}")
-    shared = [m for m in benchmark.measured if (m.case, m.precision) in before]
-    if not shared:
-        raise UsageError(
-            f"{baseline} has none of these pictures; it has "
-            f"{', '.join(sorted({case for case, _ in before}))}"
-        )
+    measured = {(m.case, m.precision): m for m in benchmark.measured}
+    baseline.check(backend=benchmark.backend, threads=benchmark.threads, pictures=measured.keys())
     return [
         Regression(case=m.case, precision=m.precision, before=limit, now=m.total.p25)
-        for m in shared
-        if m.total.p25 > (limit := before[m.case, m.precision]) * (1 + TOLERANCE)
+        for picture, m in measured.items()
+        if (limit := baseline.upper.get(picture)) is not None
+        and m.total.p25 > limit * (1 + TOLERANCE)
     ]
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from m2a.benchmark.matmul import FLOP, matmul_work
 from m2a.benchmark.timing import Timing, in_turns, seconds_of
 from m2a.errors import UsageError
+from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import open_runners
 from m2a.runtime.bundle import Bundle
 from m2a.runtime.deblurrer import Deblurrer, Stopwatch
@@ -91,7 +92,7 @@ class Benchmark:
             where the bundle has none (`m2a export --with-dense`).
         limit: GFLOP/s of the best product of two 1024×1024 matrices in the same run.
         backend: who computed.
-        threads: that it was given; None for its own choice.
+        threads: that computed, on the CPU.
         peak_memory: bytes, of the whole process up to the end; None where the system does not
             tell.
     """
@@ -100,7 +101,7 @@ class Benchmark:
     dense: Mapping[tuple[int, int], Timing]
     limit: float
     backend: str
-    threads: int | None
+    threads: int
     peak_memory: int | None
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def measure(
         cases: the pictures.
         warmup: rounds that do not count.
         repeats: rounds that do.
-        threads: that the deblurrers were opened with.
+        threads: that the deblurrers were opened with; None for all usable cores.
         progress: called with the name of what begins.
 
     Returns:
@@ -191,7 +192,7 @@ def measure(
         },
         limit=limit,
         backend=backend,
-        threads=threads,
+        threads=threads or usable_cores(),
         peak_memory=peak_memory(),
     )
 

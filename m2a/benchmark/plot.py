@@ -8,19 +8,17 @@ from m2a.benchmark.analysis import growths
 from m2a.benchmark.measure import Benchmark
 from m2a.errors import needing_extra
 
+# Not in the function: so that it is known before anything is measured whether it can be drawn.
+with needing_extra("bench", purpose="Drawing a benchmark"):
+    from matplotlib.figure import Figure
+
 
 def draw_growth(benchmark: Benchmark) -> bytes:
     """Draws the time from mask to scatter against the coverage, one line a size and precision.
 
     Returns:
         A PNG file's content.
-
-    Raises:
-        MissingDependencyError: matplotlib is not installed.
     """
-    with needing_extra("bench", purpose="Drawing a benchmark"):
-        from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7.2, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for number, growth in enumerate(growths(benchmark)):

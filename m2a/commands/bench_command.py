@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from itertools import combinations
 from pathlib import Path
 
 import click
 
-from m2a.benchmark.analysis import Growth, Regression, growths, regressions, to_json
+from m2a.benchmark.analysis import (
+    Growth,
+    Regression,
+    growths,
+    read_baseline,
+    regressions,
+    to_json,
+)
 from m2a.benchmark.measure import COMPUTED, Benchmark, Case, measure
 from m2a.benchmark.scenes import blob_mask, noise_picture
 from m2a.commands.options import (
@@ -23,6 +32,7 @@ from m2a.commands.options import (
 from m2a.diagnosis.versions import installed_versions
 from m2a.errors import UsageError
 from m2a.files import atomic_write, check_target
+from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import BACKENDS, PIPELINES
 from m2a.runtime.bundle import PRECISIONS
 from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
@@ -100,6 +110,7 @@ def command(
       m2a bench
       m2a bench --sizes 640x480 --coverages 5,50 --plot growth.png --save before.json
     """
+    _check_distinct({"--plot": plot, "--save": save, "--baseline": baseline})
     for path in (plot, save):
         if path is not None:
             check_target(path, overwrite=overwrite)
@@ -108,6 +119,9 @@ def command(
             f"--backend: found {backend}, expected one of {', '.join(BACKENDS)}, which compute the "
             "dense network and matrix products too; `m2a run --json` tells the stages' times of any"
         )
+    # All that can fail by itself comes before the measurement, which takes minutes.
+    earlier = None if baseline is None else read_baseline(baseline)
+    draw = None if plot is None else _drawing()
     opened = chosen_bundle(bundle)
     deblurrers = [
         open_bundle_on(
@@ -121,6 +135,12 @@ def command(
         for precision in precisions or ("fp32",)
     ]
     cases = _synthetic(sizes, coverages) if image is None else [_photo(image, deblurrers[0])]
+    if earlier is not None:
+        earlier.check(
+            backend=deblurrers[0].backend,
+            threads=threads or usable_cores(),
+            pictures={(case.name, one.precision) for case in cases for one in deblurrers},
+        )
     benchmark = measure(
         opened,
         deblurrers,
@@ -133,16 +153,27 @@ def command(
     content = to_json(benchmark, installed_versions())
     if save is not None:
         atomic_write(save, (json.dumps(content, indent=1) + "\n").encode(), overwrite=overwrite)
-    if plot is not None:
-        from m2a.benchmark.plot import draw_growth
-
-        atomic_write(plot, draw_growth(benchmark), overwrite=overwrite)
-    slower = [] if baseline is None else regressions(benchmark, baseline)
+    if plot is not None and draw is not None:
+        atomic_write(plot, draw(benchmark), overwrite=overwrite)
+    slower = [] if earlier is None else regressions(benchmark, earlier)
     if as_json:
         print_json({**content, "regressions": [vars(regression) for regression in slower]})
     else:
         _echo(benchmark, growths(benchmark), slower)
     click.get_current_context().exit(1 if slower else 0)
+
+
+def _check_distinct(files: Mapping[str, Path | None]) -> None:
+    given = {option: path.resolve() for option, path in files.items() if path is not None}
+    for (one, path), (other, same) in combinations(given.items(), 2):
+        if path == same:
+            raise UsageError(f"found {path} for {one} and for {other}, expected two files")
+
+
+def _drawing() -> Callable[[Benchmark], bytes]:
+    from m2a.benchmark.plot import draw_growth
+
+    return draw_growth
 
 
 def _synthetic(sizes: str, coverages: str) -> list[Case]:
@@ -193,9 +224,9 @@ def _photo(path: Path, deblurrer: Deblurrer) -> Case:
 
 
 def _echo(benchmark: Benchmark, found: list[Growth], slower: list[Regression]) -> None:
-    threads = "its own choice of" if benchmark.threads is None else benchmark.threads
     click.echo(
-        f"{benchmark.backend}, {threads} threads; milliseconds, median and (95th percentile)"
+        f"{benchmark.backend}, {benchmark.threads} threads; milliseconds, median and "
+        "(95th percentile)"
     )
     stages = ["decode", *COMPUTED, "encode"]
     click.echo("".join([f"{'':24}", *(f"{stage:>15}" for stage in [*stages, "total"])]))

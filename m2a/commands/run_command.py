@@ -103,7 +103,7 @@ Open = Callable[[], Deblurrer]
     type=int,
     default=MAX_PIXELS,
     show_default=True,
-    help="Refuse photos of more pixels, from their header.",
+    help="Refuse photos, and frames of a video, of more pixels, from their header.",
 )
 @click.option(
     "--crf",
@@ -183,7 +183,15 @@ def command(
         from m2a.commands.run_video import run_video
 
         run_video(
-            images[0], output, pictures, suffix, settings, open_deblurrer, crf=crf, as_json=as_json
+            images[0],
+            output,
+            pictures,
+            suffix,
+            settings,
+            open_deblurrer,
+            recursive=recursive,
+            crf=crf,
+            as_json=as_json,
         )
         return
     if crf is not None:

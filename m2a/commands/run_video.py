@@ -35,6 +35,7 @@ def run_video(
     settings: Settings,
     open_deblurrer: Callable[[], Deblurrer],
     *,
+    recursive: bool,
     crf: int | None,
     as_json: bool,
 ) -> None:
@@ -47,10 +48,18 @@ def run_video(
         suffix: of the output in a folder; None for the source's.
         settings: as for pictures.
         open_deblurrer: called when all else has been checked.
+        recursive: asked for folders, of which a video is none.
         crf: the encoder's constant rate factor; None for its default.
         as_json: print an object on standard output.
     """
+    # Not above: pictures shall not wait for it, nor need it.
+    from m2a.runtime.video import deblur
+    from m2a.runtime.video import target as writing
+    from m2a.runtime.video.footage import probe
+
     path = Path(source)
+    if suffix is not None:
+        writing.check_video_suffix(suffix, origin="--suffix")
     target = _target(path, output, suffix)
     if pictures:
         raise UsageError(
@@ -62,15 +71,12 @@ def run_video(
             f"--quality: found {settings.quality} for the video {path}, expected --crf, which sets "
             "a video's quality"
         )
+    if recursive:
+        raise UsageError(f"--recursive: found the video {path}, expected a folder of pictures")
     if settings.skip_existing and exists(target):
         _tell_skipped(path, target, as_json=as_json)
         return
-    # Not above: pictures shall not wait for it, nor need it.
-    from m2a.runtime.video import deblur
-    from m2a.runtime.video import target as writing
-    from m2a.runtime.video.footage import probe
-
-    footage = probe(path)
+    footage = probe(path, max_pixels=settings.max_pixels)
     if names_folder(output):
         target.parent.mkdir(parents=True, exist_ok=True)
     writing.check_video_output(target, overwrite=settings.overwrite)
@@ -88,7 +94,7 @@ def run_video(
             footage,
             target,
             deblurrer,
-            writing.Settings(
+            writing.VideoSettings(
                 overwrite=settings.overwrite, crf=crf, strip_metadata=settings.strip_metadata
             ),
             mask=mask,

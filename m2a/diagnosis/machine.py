@@ -47,10 +47,10 @@ def processor_finding(*, root: Path = _ROOT, machine: str = platform.machine()) 
     """Names the processor and those of its features that decide how fast the graphs run.
 
     Args:
-        root: where `/proc` lies.
+        root: where `/proc` and `/sys` lie.
         machine: the architecture.
     """
-    cores = f"{usable_cores()} of {os.cpu_count()} cores"
+    cores = f"{usable_cores(root=root)} of {os.cpu_count()} cores"
     try:
         text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -81,7 +81,7 @@ def memory_finding(*, root: Path = _ROOT) -> Finding:
         return missing(topic, "unknown on this system")
     found = f"{_gigabytes(memory.available)} of {_gigabytes(memory.total)} available"
     if memory.limit is not None:
-        found += f"; this process may take {_gigabytes(memory.limit)}"
+        found += f"; this process may still take {_gigabytes(memory.free)}"
     if memory.free < LITTLE_MEMORY:
         return broken(topic, found, "close other programs, or allow the container more memory")
     return good(topic, found)

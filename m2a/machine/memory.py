@@ -15,21 +15,29 @@ class Memory:
     Attributes:
         total: of the machine.
         available: what programs may take before the machine swaps, as the system estimates it.
-        limit: what the container may take, or None where it has no limit below `total`.
+        limit: what the container may take in all, or None where it has no limit below `total`.
+        used: what of the limit is taken and cannot be given back at once; 0 without a limit.
     """
 
     total: int
     available: int
     limit: int | None
+    used: int = 0
 
     @property
     def free(self) -> int:
         """What this process may count on."""
-        return self.available if self.limit is None else min(self.available, self.limit)
+        if self.limit is None:
+            return self.available
+        return min(self.available, max(self.limit - self.used, 0))
 
 
 def read_memory(*, root: Path = _ROOT) -> Memory | None:
     """Reads the machine's memory.
+
+    Of a container's limit only what cgroup v2 tells at the root of its file system is read, which
+    is what Docker and Podman show inside: not cgroup v1, and not the limit of a service or slice
+    further down.
 
     Args:
         root: where `/proc` and `/sys` lie.
@@ -45,17 +53,26 @@ def read_memory(*, root: Path = _ROOT) -> Memory | None:
     if not {"MemTotal", "MemAvailable"} <= kilobytes.keys():
         return None
     total, available = (kilobytes[name] * 1024 for name in ("MemTotal", "MemAvailable"))
-    limit = _container_limit(root)
-    return Memory(
-        total=total,
-        available=available,
-        limit=limit if limit is not None and limit < total else None,
-    )
+    group = root / "sys/fs/cgroup"
+    limit = _number(_text(group / "memory.max"))
+    if limit is None or limit >= total:
+        return Memory(total=total, available=available, limit=None)
+    return Memory(total=total, available=available, limit=limit, used=_used(group))
 
 
-def _container_limit(root: Path) -> int | None:
+def _used(group: Path) -> int:
+    current = _number(_text(group / "memory.current")) or 0
+    fields = dict(line.split(maxsplit=1) for line in _text(group / "memory.stat").splitlines())
+    # Files that were read and are not in use count as taken, but make room for whoever asks.
+    return max(current - (_number(fields.get("inactive_file", "")) or 0), 0)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.strip().isdigit() else None
+
+
+def _text(path: Path) -> str:
     try:
-        text = (root / "sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8")
     except OSError:
-        return None
-    return int(text) if text.isdigit() else None
+        return ""

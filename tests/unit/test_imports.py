@@ -27,7 +27,7 @@ LAYERS = {
     "reports": {"runtime"},
     "machine": set(),
     "diagnosis": {"machine", "runtime"},
-    "benchmark": {"runtime"},
+    "benchmark": {"machine", "runtime"},
     "calibration": {"graphs", "runtime", "evaluation"},
     "engines": {"graphs", "machine", "runtime"},
     "export": {"models", "graphs", "runtime"},

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from m2a.errors import VideoError
 
-__all__ = ["FORMATS", "Coding", "Plane", "coding_of"]
+__all__ = ["FORMATS", "Plane", "SampleCoding", "coding_of"]
 
 Plane = NDArray[Any]
 """[H, W], or smaller for a subsampled chroma: uint8, or little-endian uint16 for 10 bits."""
@@ -46,7 +46,7 @@ _FULL_RANGE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coding:
+class SampleCoding:
     """How RGB is coded in a frame's planes.
 
     Attributes:
@@ -157,7 +157,7 @@ class Coding:
 
 def coding_of(
     *, pix_fmt: str, matrix: int, colour_range: int, size: tuple[int, int], origin: str
-) -> Coding:
+) -> SampleCoding:
     """The coding of a video's frames.
 
     Args:
@@ -185,7 +185,7 @@ def coding_of(
         )
     bits, rows, columns = FORMATS[pix_fmt]
     red, blue = _MATRICES[matrix]
-    return Coding(
+    return SampleCoding(
         bits=bits,
         rows=rows,
         columns=columns,

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from m2a.runtime.deblurrer import Deblurrer, check_mask
 from m2a.runtime.video.footage import Footage, probe
 from m2a.runtime.video.source import open_source, planes_of
-from m2a.runtime.video.target import Settings, open_target
+from m2a.runtime.video.target import VideoSettings, open_target
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -64,7 +64,7 @@ def deblur_video(
     source: Path | Footage,
     output: Path,
     deblurrer: Deblurrer,
-    settings: Settings | None = None,
+    settings: VideoSettings | None = None,
     *,
     mask: NDArray[np.bool_] | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -99,7 +99,7 @@ def deblur_video(
         MissingDependencyError: PyAV is not installed.
     """
     footage = source if isinstance(source, Footage) else probe(source)
-    settings = settings or Settings()
+    settings = settings or VideoSettings()
     if mask is not None:
         check_mask(mask, footage.shown_size)
     clock = _Clock()

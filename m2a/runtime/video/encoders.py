@@ -41,9 +41,11 @@ class Encoder:
         """The encoder's options for a constant rate factor; None takes the default.
 
         Raises:
-            UsageError: the factor is out of the encoder's range.
+            UsageError: the factor is out of the encoder's range, or the codec is lossless.
         """
         if self.crf is None:
+            if crf is not None:
+                raise UsageError(f"--crf: found {crf}, expected none: {self.title} is lossless")
             return dict(self.options)
         chosen = self.crf if crf is None else crf
         if not 0 <= chosen <= self.worst:

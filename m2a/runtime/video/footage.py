@@ -18,7 +18,7 @@ import numpy as np
 
 from m2a.errors import VideoError
 from m2a.runtime.decoding import MAX_PIXELS
-from m2a.runtime.video.colour import Coding, coding_of
+from m2a.runtime.video.colour import SampleCoding, coding_of
 from m2a.runtime.video.pyav import av
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Footage:
     pix_fmt: str
     width: int
     height: int
-    coding: Coding
+    coding: SampleCoding
     time_base: Fraction
     rate: Fraction | None
     sample_aspect_ratio: Fraction | None
@@ -96,19 +96,24 @@ class Footage:
         return stored[::-1] if self.turns % 2 else stored
 
 
-def probe(path: Path) -> Footage:
+def probe(path: Path, *, max_pixels: int = MAX_PIXELS) -> Footage:
     """Looks into a video as far as its first frame.
+
+    Args:
+        path: the video.
+        max_pixels: of a frame.
 
     Raises:
         VideoError: the file is missing, damaged, no video, too large or not supported.
     """
     with opened(path) as container:
         stream = pictures_of(container, path)
-        _check_stream(stream, path)
+        _check_stream(stream, path, max_pixels=max_pixels)
         with _told(path):
             first = next(container.decode(stream), None)
         if first is None:
             raise VideoError(f"{path}: found no frame, expected a video; it may be damaged")
+        _check_size(first.width, first.height, path, max_pixels=max_pixels)
         check_frame(first, path)
         return _footage(container, stream, first, path)
 
@@ -164,19 +169,23 @@ def pictures_of(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def _check_stream(stream: VideoStream, path: Path) -> None:
+def _check_stream(stream: VideoStream, path: Path, *, max_pixels: int) -> None:
     """Refuses by the header what is too large or not supported."""
     context = stream.codec_context
     if context is None:
         raise VideoError(f"{path}: found a video codec without a decoder, expected another one")
-    if context.width * context.height > MAX_PIXELS:
-        raise VideoError(
-            f"{path}: found frames of {context.width}x{context.height}, expected at most "
-            f"{MAX_PIXELS} pixels"
-        )
+    _check_size(context.width, context.height, path, max_pixels=max_pixels)
     if stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
         raise VideoError(
             f"{path}: found an alpha channel, which would be lost; expected a video without"
+        )
+
+
+def _check_size(width: int, height: int, path: Path, *, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise VideoError(
+            f"{path}: found frames of {width}x{height}, expected at most {max_pixels} pixels; "
+            "--max-pixels (max_pixels=) raises the limit"
         )
 
 
@@ -243,8 +252,9 @@ def promised_packets(container: InputContainer, stream: VideoStream) -> int | No
     """The packets of the pictures, where the file lists them one by one, else None."""
     if not is_mov(container):
         return None
-    # Not the number of samples: an edit list leaves some of them out.
-    return len(stream.index_entries) or None
+    # Not the number of samples: an edit list leaves some of them out. Nor the empty ones, by which
+    # the picture before is shown longer: the demuxer passes over them.
+    return sum(entry.size > 0 for entry in stream.index_entries) or None
 
 
 def is_mov(container: InputContainer) -> bool:

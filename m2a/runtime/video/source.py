@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2a.errors import VideoError
-from m2a.runtime.video.colour import Coding, Plane
+from m2a.runtime.video.colour import Plane, SampleCoding
 from m2a.runtime.video.footage import (
     Footage,
     check_frame,
@@ -83,9 +83,12 @@ class Source:
                 if packet.stream is not self.stream:
                     yield packet, []
                     continue
-                packets += 1
                 self._note_end(packet)
+                if packet.size == 0:  # the picture before stays; to a decoder it means the end
+                    continue
+                packets += 1
                 yield packet, list(self._frames(packet))
+        end = max(end, self._note_empty_end())
         self._check_end(packets, end)
 
     def _frames(self, packet: Packet) -> Iterator[VideoFrame]:
@@ -117,6 +120,16 @@ class Source:
             begin = packet.dts + self._reordering if is_mov(self.container) else packet.pts
             self.end = max(self.end, begin + (packet.duration or 0))
 
+    def _note_empty_end(self) -> float:
+        """Lets the last picture stay as long as an empty last sample; returns its end, seconds.
+
+        The demuxer of MP4 passes over empty samples, so that no packet tells their duration.
+        """
+        entries, stream = list(self.stream.index_entries), self.stream
+        if is_mov(self.container) and entries and entries[-1].size == 0:
+            self.end = max(self.end, (stream.start_time or 0) + (stream.duration or 0))
+        return float(self.end * self._footage.time_base)
+
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """Around reading on: what FFmpeg raises is told with the place."""
@@ -147,7 +160,7 @@ class Source:
             )
 
 
-def planes_of(frame: VideoFrame, coding: Coding) -> list[Plane]:
+def planes_of(frame: VideoFrame, coding: SampleCoding) -> list[Plane]:
     """The samples of a frame, as views that can be written to if the frame is writable."""
     planes = []
     for plane in frame.planes:

@@ -7,6 +7,7 @@ carried over. What they say of the file itself, and is no longer true, is left o
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
     from m2a.runtime.video.footage import Footage
     from m2a.runtime.video.source import Source
 
-__all__ = ["OUTPUT_SUFFIXES", "Settings", "Target", "check_video_output", "open_target"]
+__all__ = [
+    "OUTPUT_SUFFIXES",
+    "Target",
+    "VideoSettings",
+    "check_video_output",
+    "check_video_suffix",
+    "open_target",
+]
 
 _MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
@@ -39,7 +47,7 @@ which has no time stamps."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class VideoSettings:
     """How a video is written.
 
     Attributes:
@@ -56,6 +64,23 @@ class Settings:
     strip_metadata: bool = False
 
 
+def check_video_suffix(suffix: str, *, origin: str) -> None:
+    """Refuses a suffix that names no container that is written.
+
+    Args:
+        suffix: with its dot.
+        origin: what has it, for the message.
+
+    Raises:
+        UsageError: the suffix is not supported.
+    """
+    if suffix.lower() not in _MUXERS:
+        raise UsageError(
+            f"{origin}: found the suffix {suffix!r}, expected {', '.join(OUTPUT_SUFFIXES)} "
+            "for a video"
+        )
+
+
 def check_video_output(path: Path, *, overwrite: bool) -> None:
     """Refuses an output by its name, before any work is done.
 
@@ -64,11 +89,7 @@ def check_video_output(path: Path, *, overwrite: bool) -> None:
             is a folder or its folder is missing.
         VideoError: the file system refuses the name.
     """
-    if path.suffix.lower() not in _MUXERS:
-        raise UsageError(
-            f"{path}: found the suffix {path.suffix!r}, expected {', '.join(OUTPUT_SUFFIXES)} "
-            "for a video"
-        )
+    check_video_suffix(path.suffix, origin=str(path))
     try:
         check_target(path, overwrite=overwrite)
     except OSError as error:
@@ -80,7 +101,7 @@ def open_target(
     path: Path,
     source: Source,
     footage: Footage,
-    settings: Settings,
+    settings: VideoSettings,
     *,
     note: Callable[[str], None],
 ) -> Iterator[Target]:
@@ -96,13 +117,20 @@ def open_target(
         note: called with a line for each thing that is not as in the source.
 
     Raises:
-        UsageError: as `check_video_output`; the container does not hold the sound or subtitles.
+        UsageError: as `check_video_output`; the container does not hold the sound or subtitles, or
+            no codec for the pixel format; the constant rate factor is not one of the encoder's.
         VideoError: the file cannot be written.
     """
     check_video_output(path, overwrite=settings.overwrite)
     muxer = _MUXERS[path.suffix.lower()]
     others = kept_streams(source, muxer, path, strip=settings.strip_metadata, note=note)
     tags = file_tags(source, strip=settings.strip_metadata)
+    encoder = choose_encoder(
+        footage.codec, footage.pix_fmt, container=_codecs_of(muxer), origin=str(path)
+    )
+    encoder.settings(settings.crf)  # refuses a factor before anything is written
+    if encoder.codec != footage.codec:
+        note(f"{path}: the pictures are {encoder.title}, not {footage.codec}")
     try:
         with atomic_file(path, overwrite=settings.overwrite) as stream:
             # By its name: an exception, such as Ctrl-C, that meets a callback of FFmpeg into
@@ -115,23 +143,34 @@ def open_target(
                 metadata_errors="surrogateescape",
             )
             with _closed(container):
-                encoder = choose_encoder(
-                    footage.codec,
-                    footage.pix_fmt,
-                    container=container.supported_codecs,
-                    origin=str(path),
-                )
-                if encoder.codec != footage.codec:
-                    note(f"{path}: the pictures are {encoder.title}, not {footage.codec}")
                 target = Target(container, source, footage, others, encoder, settings)
                 container.metadata.update(tags)
                 container.set_chapters(source.container.chapters())
-                container.start_encoding()
+                with _environment(encoder.environment):  # read where the encoder is opened
+                    container.start_encoding()
                 yield target
     except av.error.FFmpegError as error:
         raise VideoError(f"{path}: cannot be written: {error.strerror}") from error
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets those that are not set, for the block alone."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _codecs_of(muxer: str) -> set[str]:
+    """The encoders whose codec a container holds; asked of one in memory, which stays empty."""
+    with av.open(io.BytesIO(), "w", format=muxer) as container:
+        return set(container.supported_codecs)
 
 
 @contextlib.contextmanager
@@ -160,7 +199,7 @@ class Target:
         footage: Footage,
         others: set[int],
         encoder: Encoder,
-        settings: Settings,
+        settings: VideoSettings,
     ) -> None:
         self.encoder = encoder
         self._container = container
@@ -236,16 +275,14 @@ class Target:
             self._last = packet
 
     @staticmethod
-    def _dress(source: Stream, target: Stream, settings: Settings) -> None:
+    def _dress(source: Stream, target: Stream, settings: VideoSettings) -> None:
         target.disposition = source.disposition
         target.metadata.update(stream_tags(source.metadata, strip=settings.strip_metadata))
 
 
 def _add_pictures(
-    container: OutputContainer, footage: Footage, encoder: Encoder, settings: Settings
+    container: OutputContainer, footage: Footage, encoder: Encoder, settings: VideoSettings
 ) -> VideoStream:
-    for name, value in encoder.environment.items():
-        os.environ.setdefault(name, value)
     stream = container.add_stream(
         encoder.name, rate=footage.rate, options=encoder.settings(settings.crf)
     )

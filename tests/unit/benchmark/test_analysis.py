@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from m2a.benchmark.analysis import growths, regressions, to_json
+from m2a.benchmark.analysis import growths, read_baseline, regressions, to_json
 from m2a.benchmark.measure import Benchmark, Measured
 from m2a.benchmark.timing import Timing
 from m2a.errors import UsageError
@@ -92,7 +92,7 @@ def baseline(tmp_path):
     path = tmp_path / "before.json"
     before = benchmark(measured(0.1, 1.0, spread=0.1), measured(0.2, 2.0))
     path.write_text(json.dumps(to_json(before, {"onnxruntime": "1.0"})))
-    return path
+    return read_baseline(path)
 
 
 def test_the_same_benchmark_is_no_regression(baseline):
@@ -132,4 +132,4 @@ def test_a_file_that_is_no_benchmark_is_refused(tmp_path, content):
     path = tmp_path / "before.json"
     path.write_text(content, encoding="latin-1")
     with pytest.raises(UsageError, match="is not a benchmark"):
-        regressions(benchmark(measured(0.1, 1.0)), path)
+        read_baseline(path)

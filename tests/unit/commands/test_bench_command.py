@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from itertools import combinations
 
 import pytest
 from click.testing import CliRunner
@@ -10,7 +12,9 @@ from PIL import Image
 
 from m2a.benchmark.measure import COMPUTED
 from m2a.cli import main
+from m2a.commands import bench_command
 from m2a.export import export_bundle
+from m2a.machine.cores import usable_cores
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +96,11 @@ def test_a_photo_is_timed_under_its_predicted_mask(tiny_bundle, tmp_path):
     assert measured["case"] == str(photo)
 
 
+def test_the_threads_that_computed_are_told(tiny_bundle):
+    found = run("--sizes", "64x32", "--coverages", "5", "--bundle", tiny_bundle, "--json")
+    assert json.loads(found.stdout)["threads"] == usable_cores()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -108,6 +117,60 @@ def test_misuse_is_told_in_one_line(tiny_bundle, arguments, message):
     assert found.exit_code == 2
     assert message in found.stderr
     assert len(found.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """What is refused has not been measured first."""
+
+    def refuse(*_, **__):
+        pytest.fail("measured")
+
+    monkeypatch.setattr(bench_command, "measure", refuse)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "is not a benchmark that m2a saved"),
+        ({"threads": 7}, "was measured with"),
+        ({"measured": []}, "has none of these pictures"),
+    ],
+)
+def test_a_baseline_is_refused_before_measuring(
+    result, dense_bundle, tmp_path, unmeasured, change, message
+):
+    _, folder = result
+    baseline = tmp_path / "before.json"
+    if change is not None:
+        stored = json.loads((folder / "saved.json").read_text())
+        baseline.write_text(json.dumps({**stored, **change}))
+    found = run(*SMALL, "--bundle", dense_bundle, "--threads", 1, "--baseline", baseline)
+    assert found.exit_code == 2
+    assert message in found.stderr
+
+
+@pytest.mark.parametrize("pair", [*combinations(("--plot", "--save", "--baseline"), 2)])
+def test_one_file_is_not_two(tiny_bundle, tmp_path, unmeasured, pair):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    one, other = pair
+    again = tmp_path / "." / tmp_path.name / ".." / "file"
+    (tmp_path / tmp_path.name).mkdir()
+    found = run("--bundle", tiny_bundle, "--overwrite", one, path, other, again)
+    assert found.exit_code == 2
+    assert f"for {one} and for {other}" in found.stderr
+    assert path.read_text() == "mine"
+
+
+def test_a_plot_that_cannot_be_drawn_is_refused_before_measuring(
+    tiny_bundle, tmp_path, unmeasured, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "m2a.benchmark.plot", raising=False)
+    found = run("--bundle", tiny_bundle, "--plot", tmp_path / "growth.png")
+    assert found.exit_code == 1
+    assert "Drawing a benchmark needs the package" in found.stderr
 
 
 def test_nothing_is_replaced_unasked(tiny_bundle, tmp_path):

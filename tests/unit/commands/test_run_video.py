@@ -161,6 +161,9 @@ def test_metadata_is_stripped_on_demand(invoke, tmp_path):
         (("clip.mp4", "-o", "out.mp4", "--compare-out", "c.png"), "--compare-out: found the video"),
         (("clip.mp4", "-o", "out.mp4", "--motion-out", "m.png"), "--motion-out: found the video"),
         (("clip.mp4", "-o", "out.mp4", "--quality", "90"), "--quality: found 90 for the video"),
+        (("clip.mp4", "-o", "new/", "--suffix", "mkv"), "--suffix: found the suffix 'mkv'"),
+        (("clip.mp4", "-o", "new/", "--suffix", ".avi"), "--suffix: found the suffix '.avi'"),
+        (("clip.mp4", "-o", "out.mp4", "--recursive"), "--recursive: found the video clip.mp4"),
         (("clip.mp4", "-o", "out.mp4", "--crf", "60"), "--crf: found 60"),
         (("clip.mp4", "photo.png", "-o", "out"), "clip.mp4: found a video, expected pictures"),
         (("*.mp4", "-o", "out"), "clip.mp4: found a video, expected pictures"),
@@ -175,6 +178,14 @@ def test_misuse_is_one_line_and_leaves_nothing(invoke, clip, photo, arguments, w
     (line,) = lines(result)
     assert words in line
     assert sorted(Path().rglob("*")) == before
+
+
+def test_larger_frames_than_asked_for_are_refused(invoke, clip):
+    result = invoke("run", "clip.mp4", "-o", "out.mp4", "--max-pixels", str(48 * 64 - 1))
+    assert result.exit_code == 1
+    (line,) = lines(result)
+    assert line.startswith("m2a: clip.mp4: found frames of 64x48, expected at most 3071 pixels")
+    assert not Path("out.mp4").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", None])

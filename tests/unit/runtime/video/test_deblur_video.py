@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -25,10 +26,11 @@ from PIL import Image
 
 from m2a.errors import UsageError, VideoError
 from m2a.runtime import load
+from m2a.runtime.video import target
 from m2a.runtime.video.colour import coding_of
 from m2a.runtime.video.deblur import deblur_video
 from m2a.runtime.video.footage import probe
-from m2a.runtime.video.target import Settings
+from m2a.runtime.video.target import VideoSettings
 
 UNIT = 1 << 16
 TURNS = {
@@ -139,7 +141,7 @@ class TestSamples:
     def test_what_the_decoder_still_needs_is_not_painted_over(self, tmp_path, negative):
         """Of H.264 a frame is predicted from those before: they must stay as they were decoded."""
         clip = make_clip(tmp_path / "a.mp4", frames=30, options={"g": "30", "refs": "3"})
-        deblur_video(clip, tmp_path / "out.mp4", negative, Settings(crf=0))
+        deblur_video(clip, tmp_path / "out.mp4", negative, VideoSettings(crf=0))
         for one, other in zip(planes_of(clip), planes_of(tmp_path / "out.mp4"), strict=True):
             np.testing.assert_array_equal(one[0][24:], other[0][24:])
             np.testing.assert_array_equal(one[0][:, 32:], other[0][:, 32:])
@@ -183,6 +185,7 @@ class TestSamples:
         done = deblur_video(clip, tmp_path / "out.mp4", negative, mask=nothing)
         assert done.codec == title
         assert capfd.readouterr() == ("", "")
+        assert "SVT_LOG" not in os.environ
         assert times_of(tmp_path / "out.mp4") == times_of(clip)
         pairs = zip(planes_of(clip), planes_of(tmp_path / "out.mp4"), strict=True)
         error = np.mean([np.mean((a[0] - b[0].astype(float)) ** 2) for a, b in pairs])
@@ -325,7 +328,7 @@ class TestAllElse:
         clip = make_clip(
             tmp_path / "a.mp4", tags=TAGS, container_options={"movflags": "use_metadata_tags"}
         )
-        deblur_video(clip, tmp_path / "out.mp4", negative, Settings(strip_metadata=True))
+        deblur_video(clip, tmp_path / "out.mp4", negative, VideoSettings(strip_metadata=True))
         content = (tmp_path / "out.mp4").read_bytes()
         assert all(word.encode() in clip.read_bytes() for word in ("The street", "A maker"))
         assert not any(word.encode() in content for word in ("The street", "A maker"))
@@ -467,16 +470,30 @@ class TestCodec:
         clip = make_clip(tmp_path / "a.mp4")
         sizes = []
         for crf in (40, 16, 1):
-            deblur_video(clip, tmp_path / f"{crf}.mp4", negative, Settings(crf=crf))
+            deblur_video(clip, tmp_path / f"{crf}.mp4", negative, VideoSettings(crf=crf))
             sizes.append((tmp_path / f"{crf}.mp4").stat().st_size)
         assert sizes == sorted(set(sizes))
 
     @pytest.mark.parametrize("crf", [-1, 52])
-    def test_a_factor_out_of_range_is_refused(self, tmp_path, negative, crf):
+    def test_a_factor_out_of_range_is_refused(self, tmp_path, negative, crf, unopened):
         clip = make_clip(tmp_path / "a.mp4")
         with pytest.raises(UsageError, match=f"--crf: found {crf}, expected 0 .* 51"):
-            deblur_video(clip, tmp_path / "out.mp4", negative, Settings(crf=crf))
+            deblur_video(clip, tmp_path / "out.mp4", negative, VideoSettings(crf=crf))
         assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+    def test_a_factor_for_what_is_lossless_is_refused(self, tmp_path, negative, unopened):
+        clip = make_clip(tmp_path / "a.mkv", codec="ffv1", frames=3)
+        with pytest.raises(UsageError, match="--crf: found 20, expected none: FFV1 is lossless"):
+            deblur_video(clip, tmp_path / "out.mkv", negative, VideoSettings(crf=20))
+
+    @pytest.fixture
+    def unopened(self, monkeypatch):
+        """What is refused has not begun a file."""
+
+        def refuse(*_, **__):
+            pytest.fail("the output was opened")
+
+        monkeypatch.setattr(target, "atomic_file", refuse)
 
 
 class TestWholeOrNotAtAll:
@@ -485,7 +502,7 @@ class TestWholeOrNotAtAll:
         times, sound = times_of(clip), packets_of(clip)[1]
         with pytest.raises(UsageError, match="existing file"):
             deblur_video(clip, clip, negative)
-        deblur_video(clip, clip, negative, Settings(overwrite=True))
+        deblur_video(clip, clip, negative, VideoSettings(overwrite=True))
         assert (times_of(clip), packets_of(clip)[1]) == (times, sound)
         assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
@@ -500,7 +517,7 @@ class TestWholeOrNotAtAll:
 
         with pytest.raises(error if isinstance(error, type) else type(error)):
             deblur_video(
-                clip, tmp_path / "out.mp4", negative, Settings(overwrite=True), progress=stop
+                clip, tmp_path / "out.mp4", negative, VideoSettings(overwrite=True), progress=stop
             )
         assert (tmp_path / "out.mp4").read_text() == "precious"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]

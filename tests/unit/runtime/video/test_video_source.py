@@ -12,7 +12,6 @@ import pytest
 from clips import make_clip
 
 from m2a.errors import VideoError
-from m2a.runtime.video import footage as module
 from m2a.runtime.video.footage import probe
 from m2a.runtime.video.source import open_source
 
@@ -101,6 +100,56 @@ class TestCutOff:
             read(path)
 
 
+class TestEmptySamples:
+    """By which some cameras and editors let a picture stay."""
+
+    @pytest.mark.parametrize("empty", [{5}, {4, 5}])
+    def test_at_the_end_they_show_the_picture_before(self, tmp_path, empty):
+        seconds = 12800
+        path = make_clip(
+            tmp_path / "a.mp4",
+            times=[2 * seconds * index for index in range(6)],
+            options={"bf": "0", "g": "1"},
+            sound=None,
+        )
+        content = bytearray(path.read_bytes())
+        sizes = content.index(b"stsz") + 16  # after the name, the version and two numbers
+        for index in empty:
+            content[sizes + 4 * index : sizes + 4 * index + 4] = bytes(4)
+        path.write_bytes(content)
+        footage = probe(path)
+        assert footage.frames == 6 - len(empty)
+        with open_source(footage) as source:
+            times = [frame.pts for _, frames in source.read() for frame in frames]
+            assert times == [2 * seconds * index for index in range(6) if index not in empty]
+            assert source.end == 10 * seconds + 1280  # the last one is shown for 0.1 s
+
+    def test_a_decoder_does_not_take_an_empty_packet_for_the_end(self, tmp_path):
+        with open_source(probe(make_clip(tmp_path / "a.mkv", frames=8))) as source:
+            source.container = WithEmptyPackets(source.container)
+            times = [frame.pts for _, frames in source.read() for frame in frames]
+        assert len(times) == 8
+
+
+class WithEmptyPackets:
+    """A container of which every packet is followed by an empty one of the same time."""
+
+    def __init__(self, container):
+        self._container = container
+
+    def __getattr__(self, name):
+        return getattr(self._container, name)
+
+    def demux(self):
+        for packet in self._container.demux():
+            yield packet
+            if packet.size:
+                empty = av.Packet()
+                empty.stream, empty.time_base = packet.stream, packet.time_base
+                empty.pts, empty.dts = packet.pts, 0 if packet.dts is None else packet.dts
+                yield empty
+
+
 class TestRefused:
     def test_hdr(self, tmp_path):
         path = make_clip(tmp_path / "a.mp4", pix_fmt="yuv420p10le", colour={"color_trc": 18})
@@ -150,11 +199,11 @@ class TestRefused:
         with pytest.raises(VideoError, match="found a folder"):
             probe(tmp_path)
 
-    def test_frames_beyond_the_limit(self, tmp_path, monkeypatch):
+    def test_frames_beyond_the_limit(self, tmp_path):
         path = make_clip(tmp_path / "a.mp4")
-        monkeypatch.setattr(module, "MAX_PIXELS", 48 * 64 - 1)
         with pytest.raises(VideoError, match="64x48, expected at most 3071 pixels"):
-            probe(path)
+            probe(path, max_pixels=48 * 64 - 1)
+        assert probe(path, max_pixels=48 * 64).shown_size == (48, 64)
 
     def test_a_frame_of_another_size(self, tmp_path):
         """Each frame of Motion JPEG has a size of its own."""
