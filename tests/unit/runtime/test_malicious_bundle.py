@@ -104,6 +104,14 @@ class TestBeforeASession:
         with pytest.raises(BundleError, match=r"operators \['Loop'\].*inside attributes"):
             load(plant(with_a_loop(mask)))
 
+    def test_a_node_under_a_number_that_other_parsers_cut_to_32_bits(self, plant, mask):
+        """ONNX Runtime would read the field 1 + 2^29 of a graph as 1, which is a node."""
+        node = helper.make_node("NonZero", ["image"], ["x"]).SerializeToString()
+        field = b"\x8a\x80\x80\x80\x10" + bytes([len(node)]) + node
+        graph = b"\x3a" + bytes([len(field)]) + field
+        with pytest.raises(BundleError, match="more than 29 bits"):
+            load(plant(mask.SerializeToString() + graph))
+
     def test_a_second_graph_joined_to_a_good_one(self, plant, mask):
         other = onnx.ModelProto()
         other.graph.node.append(helper.make_node("NonZero", ["image"], ["x"]))
