@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from m2a.errors import M2AError, UsageError
 from m2a.runtime.deblurrer import Deblurrer, Result
+from m2a.runtime.decoding import largest_file
 from m2a.runtime.drawing import compare_picture, motion_picture
 from m2a.runtime.encoding import check_encodable, takes_quality
 from m2a.runtime.images import (
@@ -150,7 +151,8 @@ def deblur_files(
             yield Outcome(source=job.source, output=job.output, status=SKIPPED)
             continue
         kept = journal if job.in_place else None
-        if kept is not None and job.source in kept:
+        limit = largest_file(settings.max_pixels)
+        if kept is not None and kept.noted_before(job.source, limit=limit):
             yield Outcome(source=job.source, output=job.output, status=SKIPPED, replaced=True)
             continue
         if deblurrer is None:
