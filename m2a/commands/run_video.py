@@ -17,7 +17,7 @@ from m2a.errors import UsageError, on_one_line
 from m2a.runtime.batch import DONE, FULL, SKIPPED, Settings
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_mask
-from m2a.runtime.plan import STREAM, exists, names_folder
+from m2a.runtime.plan import STREAM, check_not_read, exists, names_folder
 
 if TYPE_CHECKING:
     from m2a.runtime.video.deblur import DeblurredVideo
@@ -62,6 +62,7 @@ def run_video(
             f"--quality: found {settings.quality} for the video {path}, expected --crf, which sets "
             "a video's quality"
         )
+    check_not_read("-o", target, settings.mask_files)
     if settings.skip_existing and exists(target):
         _tell_skipped(path, target, as_json=as_json)
         return

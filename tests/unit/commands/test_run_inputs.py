@@ -20,6 +20,7 @@ from PIL import Image
 
 from m2a import files
 from m2a.cli import main
+from m2a.commands import run_command
 from m2a.runtime import deblurrer
 
 SIZE = (32, 40)
@@ -272,6 +273,21 @@ def test_in_place(invoke):
     assert (read(one) != before).any()
 
 
+def test_one_photo_changed_while_it_is_deblurred_is_left(invoke, monkeypatch):
+    photo = draw("a.png")
+    mask = run_command.given_mask
+
+    def edited_meanwhile(*arguments):
+        photo.write_bytes(b"edited")
+        return mask(*arguments)
+
+    monkeypatch.setattr(run_command, "given_mask", edited_meanwhile)
+    result = invoke("run", photo, "-o", photo, "--overwrite")
+    assert result.exit_code == 1
+    assert lines(result)[-1].startswith("m2a: a.png: was changed while it was deblurred")
+    assert photo.read_bytes() == b"edited"
+
+
 def test_the_output_inside_the_input_is_not_read_the_second_time(invoke):
     draw("photos/a.png")
     for _ in range(2):
@@ -500,6 +516,27 @@ def _srgb() -> bytes:
 
 
 class TestMasks:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("-o", "mask.png"),
+            ("-o", "out.png", "--mask-out", "mask.png"),
+            ("-o", "out.png", "--compare-out", "./mask.png"),
+            ("-o", "."),
+        ],
+    )
+    def test_the_mask_that_is_read_is_not_written_over(self, invoke, arguments):
+        draw("photos/mask.png")
+        Image.new("L", SIZE[::-1]).save("mask.png")
+        before = Path("mask.png").read_bytes()
+        result = invoke(
+            "run", "photos/mask.png", *arguments, "--mask-in", "mask.png", "--overwrite"
+        )
+        assert result.exit_code == 2
+        assert "which is to be read" in lines(result)[0]
+        assert Path("mask.png").read_bytes() == before
+        assert tree(".") == ["mask.png", "photos/mask.png"]
+
     def test_a_full_mask_for_many(self, invoke):
         draw("photos/a.png")
         draw("photos/b.png")

@@ -177,6 +177,28 @@ def test_a_pipe_among_the_photos_fails_and_does_not_hang(photos):
     assert run() == [SKIPPED, FAILED, DONE, FAILED]
 
 
+@pytest.mark.parametrize("change", ["edited", "removed"])
+def test_a_photo_changed_while_it_is_deblurred_is_left(photos, change):
+    """Also one that is gone: whoever took it away shall not find it there again."""
+
+    def changed_meanwhile(pixels, *, mask=None):
+        if pixels[0, 0, 0] == 20 and change == "edited":
+            edited = Photo(pixels=np.full((20, 30, 3), 99, np.uint8))
+            write_photo(photos / "b.png", edited, overwrite=True)
+        elif pixels[0, 0, 0] == 20:
+            (photos / "b.png").unlink()
+        return add_one(pixels, mask=mask)
+
+    plan = plan_jobs(["photos"], "photos", pictures={"mask": Path("masks")})
+    with Journal(photos) as journal:
+        options = Settings(overwrite=True)
+        found = list(deblur_files(plan.jobs, options, lambda: changed_meanwhile, journal=journal))
+    assert [outcome.status for outcome in found] == [DONE, FAILED, DONE]
+    assert "b.png: was changed while it was deblurred" in found[1].reason
+    assert values(photos) == ([11, 99, 31] if change == "edited" else [11, 31])
+    assert [path.name for path in sorted(Path("masks").iterdir())] == ["a.png", "c.png"]
+
+
 class TestTwoRunsAtOnce:
     def test_the_second_is_refused(self, photos):
         with Journal(photos), pytest.raises(ImageError, match=r"another run .* one at a time"):
