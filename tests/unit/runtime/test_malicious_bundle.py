@@ -261,6 +261,42 @@ def test_arrays_that_claim_to_be_enormous(bundle):
         open_bundle(bundle).reference()
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'shape': (",  # tokenize.TokenError
+        b"{'descr': '<f4' 'fortran_order': }",  # SyntaxError
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"9" * 40 + b",), }",
+    ],
+)
+def test_an_array_whose_header_cannot_be_parsed(bundle, header):
+    array = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n"
+    with zipfile.ZipFile(bundle / "reference.npz", "w") as archive:
+        for name in ARRAYS:
+            archive.writestr(f"{name}.npy", array)
+    plant_reference(bundle)
+    with pytest.raises(BundleError, match="is not a reference"):
+        open_bundle(bundle).reference()
+
+
+@pytest.mark.parametrize(("place", "value"), [("flags", 1), ("method", zipfile.ZIP_LZMA)])
+def test_an_archive_that_is_encrypted_or_damaged(bundle, place, value):
+    """RuntimeError and LZMAError."""
+    with zipfile.ZipFile(bundle / "reference.npz", "w") as archive:
+        for name in ARRAYS:
+            archive.writestr(f"{name}.npy", b"\x09\x04\x05\x00" + b"\xff" * 100)
+    content = bytearray((bundle / "reference.npz").read_bytes())
+    local, central = (6, 8) if place == "flags" else (8, 10)
+    for mark, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+        start = -1
+        while (start := content.find(mark, start + 1)) >= 0:
+            content[start + offset] = value
+    (bundle / "reference.npz").write_bytes(content)
+    plant_reference(bundle)
+    with pytest.raises(BundleError, match="is not a reference"):
+        open_bundle(bundle).reference()
+
+
 def test_arrays_that_unpack_to_too_much(bundle, monkeypatch):
     np.savez_compressed(bundle / "reference.npz", **dict.fromkeys(ARRAYS, np.zeros(10**6)))
     plant_reference(bundle)
