@@ -163,8 +163,7 @@ def _reported(
 
 def _print_objects(photos: Iterable[Shown | Failed], output: Path) -> None:
     for photo in photos:
-        outcome = _outcome(photo, output)
-        print_json({"status": outcome.status, **fields_of(outcome)})
+        print_json(fields_of(_outcome(photo, output)))
 
 
 def _outcome(photo: Shown | Failed, output: Path) -> Outcome:

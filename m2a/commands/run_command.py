@@ -307,7 +307,7 @@ def _run_several(
                 counts[outcome.status] += 1
                 replaced += outcome.replaced
                 if as_json:
-                    print_json({"status": outcome.status, **fields_of(outcome)})
+                    print_json(fields_of(outcome))
                 if outcome.reason is not None:
                     bar.line(f"m2a: {on_one_line(outcome.reason)}")
                 failed = counts[FAILED]

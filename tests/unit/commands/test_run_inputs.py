@@ -91,6 +91,21 @@ class TestManyWithBadOnesAmongThem:
         assert len(tree("out")) == 193
 
 
+def test_json_has_the_same_fields_for_one_picture_and_for_many(invoke):
+    draw("a.png")
+    (one,) = objects(invoke("run", "a.png", "-o", "out.png", "--json"))
+    (among_many,) = objects(invoke("run", "a.png", "-o", "out" + os.sep, "--json"))
+    assert list(one) == list(among_many)
+    assert one["status"] == "done"
+
+
+def test_without_blur_it_says_that_nothing_was_restored(invoke):
+    """And not that the picture is as it was: a JPEG is encoded again."""
+    draw("a.jpg")
+    result = invoke("run", "a.jpg", "-o", "out.jpg", "--threshold", "1")
+    assert lines(result) == ["out.jpg: no motion blur found, no pixel was restored"]
+
+
 def test_json_is_one_object_a_picture(invoke):
     draw("photos/a.png")
     Path("photos/b.png").write_text("bad")
