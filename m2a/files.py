@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,10 +43,15 @@ def read_regular(path: Path, *, limit: int) -> bytes:
     """
     # Without O_NONBLOCK the opening of a pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
+        stream = os.fdopen(descriptor, "rb")  # of a folder it fails, and leaves it open
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with stream:
         # A file can grow while it is read.
         content = stream.read(limit + 1) if found.st_size <= limit else None
     if content is None or len(content) > limit:
@@ -86,7 +91,7 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     The bytes go to a temporary file in the same folder. When the block ends they are synchronised
     to the disk and moved into place in one step. If it fails, the temporary file is removed and an
     existing file is left as it was. A symbolic link is followed: the file it points at is
-    replaced. The new file's mode follows the umask.
+    replaced. The mode is that of the file that is replaced; a new file's follows the umask.
 
     Args:
         path: the file to write; its folder must exist.
@@ -107,6 +112,7 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     try:
         # "x" and not `tempfile`: a plain open obeys the umask, `mkstemp` always gives 0600.
         with temporary.open("xb") as stream:
+            _take_mode(temporary, target)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -167,6 +173,15 @@ def set_aside(target: Path) -> list[Path]:
     """The older folders that a killed `write_folder` had set aside, oldest first."""
     pattern = f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.old"
     return sorted(target.parent.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
+
+
+def _take_mode(temporary: Path, target: Path) -> None:
+    """Gives the mode of the file that will be replaced, if there is one."""
+    if os.name != "posix":  # Windows could not remove a temporary file that is read only
+        return
+    # A file system without modes may refuse it; then there is nothing to keep.
+    with suppress(OSError):
+        temporary.chmod(stat.S_IMODE(target.stat().st_mode) & 0o777)
 
 
 def _place_new(temporary: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
@@ -37,8 +36,9 @@ from m2a.reports import (
     report_photo,
     report_photos,
 )
-from m2a.runtime.batch import DONE, FAILED, FULL, Outcome, check_mask
+from m2a.runtime.batch import DONE, FAILED, Outcome, check_mask, mask_files
 from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.plan import check_not_read
 
 _SUFFIXES = (".html", ".htm")
 
@@ -136,10 +136,7 @@ def _check(images: tuple[Path, ...], output: Path, mask: str | None, *, overwrit
     if output.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{output}: found the suffix {output.suffix!r}, expected .html")
     check_target(output, overwrite=overwrite)
-    read = [*images, *([Path(mask)] if mask not in (None, FULL) else [])]
-    for path in read:
-        if os.path.realpath(path) == os.path.realpath(output):
-            raise UsageError(f"-o names {path}, which is to be read; expected another name")
+    check_not_read("-o", output, [*images, *mask_files(mask)])
     check_mask(mask, photos=len(images))
 
 
@@ -166,8 +163,7 @@ def _reported(
 
 def _print_objects(photos: Iterable[Shown | Failed], output: Path) -> None:
     for photo in photos:
-        outcome = _outcome(photo, output)
-        print_json({"status": outcome.status, **fields_of(outcome)})
+        print_json(fields_of(_outcome(photo, output)))
 
 
 def _outcome(photo: Shown | Failed, output: Path) -> Outcome:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -207,10 +208,10 @@ def command(
         return
     plan = plan_jobs(images, output, pictures=pictures, recursive=recursive, suffix=suffix)
     check_plan(plan, settings)
-    journal = Journal(Path(output)) if any(job.in_place for job in plan.jobs) else None
-    click.get_current_context().exit(
-        _run_several(plan, settings, open_deblurrer, journal, as_json=as_json)
-    )
+    in_place = any(job.in_place for job in plan.jobs)
+    with Journal(Path(output)) if in_place else nullcontext() as journal:
+        code = _run_several(plan, settings, open_deblurrer, journal, as_json=as_json)
+    click.get_current_context().exit(code)
 
 
 def _run_one(
@@ -314,7 +315,7 @@ def _run_several(
                 counts[outcome.status] += 1
                 replaced += outcome.replaced
                 if as_json:
-                    print_json({"status": outcome.status, **fields_of(outcome)})
+                    print_json(fields_of(outcome))
                 if outcome.reason is not None:
                     bar.line(f"m2a: {on_one_line(outcome.reason)}")
                 failed = counts[FAILED]
@@ -333,7 +334,7 @@ def _run_several(
     if journal is not None:
         if not counts[FAILED]:
             journal.remove()
-        elif journal.path.exists():
+        elif not journal.empty:
             click.echo(
                 f"m2a: {on_one_line(journal.path)} tells the same command which photos are done; "
                 "delete it to deblur them again",

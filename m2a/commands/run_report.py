@@ -14,10 +14,11 @@ from m2a.runtime.batch import DONE, FAILED, SKIPPED, Outcome
 def fields_of(outcome: Outcome) -> dict[str, Any]:
     """The JSON object of a picture: its names, and what there is to tell.
 
-    A picture that is done has `coverage`, `backend` and `seconds`; others have their `status`, and
-    one that failed its `error`.
+    All have their `status`; one that is done has `coverage`, `backend` and `seconds` too, and one
+    that failed its `error`.
     """
     fields: dict[str, Any] = {
+        "status": outcome.status,
         "input": str(outcome.source),
         "output": None if outcome.output is None else str(outcome.output),
     }
@@ -25,8 +26,6 @@ def fields_of(outcome: Outcome) -> dict[str, Any]:
         fields["coverage"] = outcome.coverage
         fields["backend"] = outcome.backend
         fields["seconds"] = dict(outcome.seconds)
-        return fields
-    fields["status"] = outcome.status
     if outcome.reason is not None:
         fields["error"] = outcome.reason
     return fields
@@ -38,7 +37,7 @@ def echo_outcome(outcome: Outcome) -> None:
     if outcome.status == SKIPPED:
         click.echo(f"{name}: exists already, skipped", err=True)
     elif not outcome.coverage:
-        click.echo(f"{name}: no motion blur found, the picture is unchanged", err=True)
+        click.echo(f"{name}: no motion blur found, no pixel was restored", err=True)
     else:
         total = sum(outcome.seconds.values())
         click.echo(

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.commands.options import print_json
+from m2a.commands.run_report import fields_of
 from m2a.errors import UsageError, on_one_line
-from m2a.runtime.batch import DONE, FULL, SKIPPED, Settings
+from m2a.runtime.batch import DONE, FULL, SKIPPED, Outcome, Settings
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_mask
-from m2a.runtime.plan import STREAM, exists, names_folder
+from m2a.runtime.plan import STREAM, check_not_read, exists, names_folder
 
 if TYPE_CHECKING:
     from m2a.runtime.video.deblur import DeblurredVideo
@@ -73,6 +74,7 @@ def run_video(
         )
     if recursive:
         raise UsageError(f"--recursive: found the video {path}, expected a folder of pictures")
+    check_not_read("-o", target, settings.mask_files)
     if settings.skip_existing and exists(target):
         _tell_skipped(path, target, as_json=as_json)
         return
@@ -133,17 +135,19 @@ def _mask(mask: str | None, footage: Footage) -> NDArray[np.bool_] | None:
 
 
 def _fields(source: Path, output: Path, done: DeblurredVideo) -> dict[str, Any]:
-    return {
-        "status": DONE,
-        "input": str(source),
-        "output": str(output),
+    outcome = Outcome(
+        source=source,
+        output=output,
+        status=DONE,
+        coverage=done.coverage,
+        backend=done.backend,
+        seconds=done.seconds,
+    )
+    return fields_of(outcome) | {
         "frames": done.frames,
         "restored_frames": done.restored_frames,
         "duration": done.duration,
-        "coverage": done.coverage,
         "codec": done.codec,
-        "backend": done.backend,
-        "seconds": dict(done.seconds),
     }
 
 
@@ -164,6 +168,6 @@ def _tell(output: Path, done: DeblurredVideo, *, seconds: float) -> None:
 
 def _tell_skipped(source: Path, output: Path, *, as_json: bool) -> None:
     if as_json:
-        print_json({"input": str(source), "output": str(output), "status": SKIPPED})
+        print_json(fields_of(Outcome(source=source, output=output, status=SKIPPED)))
     else:
         click.echo(f"{on_one_line(output)}: exists already, skipped", err=True)

@@ -8,13 +8,17 @@ nests.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 __all__ = ["Message", "WireError"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 MAX_FIELDS = 10**6
-"""Fields in one message; ours have some hundreds. Bounds the time that a crafted file takes."""
+"""Fields read of one file, those of all its messages together. Bounds the time that a crafted file
+takes."""
+
+_MAX_KEY_BYTES, _MAX_KEY = 5, 2**32 - 1
 
 
 class WireError(ValueError):
@@ -27,16 +31,21 @@ class Message:
     As protocol buffers define it, a field that stands twice counts once: of numbers and texts the
     last one, of messages all, joined.
 
+    Args:
+        data: the serialised message.
+        fields_read: counts the fields of a file; None for the outermost message.
+
     Raises:
         WireError: the bytes are no message.
     """
 
-    def __init__(self, data: bytes | memoryview) -> None:
+    def __init__(
+        self, data: bytes | memoryview, *, fields_read: Iterator[int] | None = None
+    ) -> None:
+        self._fields_read = count() if fields_read is None else fields_read
         self._numbers: dict[int, list[int]] = {}
         self._parts: dict[int, list[memoryview]] = {}
-        for count, (field, value) in enumerate(_fields(memoryview(data))):
-            if count == MAX_FIELDS:
-                raise WireError(f"more than {MAX_FIELDS} fields")
+        for field, value in _fields(memoryview(data), self._fields_read):
             if isinstance(value, int):
                 self._numbers.setdefault(field, []).append(value)
             else:
@@ -64,18 +73,26 @@ class Message:
     def message(self, field: int) -> Message:
         """A single message; empty where it is absent."""
         parts = self._parts.get(field, [])
-        return Message(parts[0] if len(parts) == 1 else b"".join(parts))
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        return Message(data, fields_read=self._fields_read)
 
     def messages(self, field: int) -> Iterator[Message]:
         """The entries of a repeated message."""
-        return map(Message, self._parts.get(field, []))
+        for part in self._parts.get(field, []):
+            yield Message(part, fields_read=self._fields_read)
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field number and value; values of fixed width are passed over."""
+def _fields(data: memoryview, fields_read: Iterator[int]) -> Iterator[tuple[int, int | memoryview]]:
+    """Field number and value; values of fixed width are passed over, but counted."""
     place = 0
     while place < len(data):
+        if next(fields_read) >= MAX_FIELDS:
+            raise WireError(f"more than {MAX_FIELDS} fields")
+        begin = place
         key, place = _varint(data, place)
+        # Some parsers drop the bits above the 32nd: a field unknown here would be a node there.
+        if key > _MAX_KEY or place - begin > _MAX_KEY_BYTES:
+            raise WireError(f"a field's number of more than 29 bits at byte {begin}")
         field, kind = key >> 3, key & 7
         if field == 0:
             raise WireError(f"a field without a number at byte {place}")

@@ -14,21 +14,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import M2AError, UsageError
+from m2a.errors import ImageError, M2AError, UsageError
 from m2a.runtime.deblurrer import Deblurrer, Result
+from m2a.runtime.decoding import largest_file
 from m2a.runtime.drawing import compare_picture, motion_picture
 from m2a.runtime.encoding import check_encodable, takes_quality
 from m2a.runtime.images import (
     MAX_PIXELS,
     Photo,
     check_output,
+    is_as_read,
     read_mask,
     read_photo,
     write_mask,
     write_photo,
 )
 from m2a.runtime.journal import Journal
-from m2a.runtime.plan import Job, Plan, exists
+from m2a.runtime.plan import Job, Plan, check_not_read, exists
 
 __all__ = [
     "DONE",
@@ -43,6 +45,7 @@ __all__ = [
     "deblur_files",
     "deblurred",
     "given_mask",
+    "mask_files",
     "outcome_of",
     "reason_of",
     "write_files",
@@ -89,6 +92,11 @@ class Settings:
             raise UsageError(f"--quality: found {self.quality}, expected 1 to 100")
         if self.max_pixels < 1:
             raise UsageError(f"--max-pixels: found {self.max_pixels}, expected at least 1")
+
+    @property
+    def mask_files(self) -> tuple[Path, ...]:
+        """The picture of the mask, if there is one."""
+        return mask_files(self.mask)
 
     def quality_for(self, suffix: str) -> int | None:
         """The quality for a format that has one; None otherwise."""
@@ -150,7 +158,8 @@ def deblur_files(
             yield Outcome(source=job.source, output=job.output, status=SKIPPED)
             continue
         kept = journal if job.in_place else None
-        if kept is not None and job.source in kept:
+        limit = largest_file(settings.max_pixels)
+        if kept is not None and kept.noted_before(job.source, limit=limit):
             yield Outcome(source=job.source, output=job.output, status=SKIPPED, replaced=True)
             continue
         if deblurrer is None:
@@ -209,9 +218,12 @@ def check_plan(plan: Plan, settings: Settings) -> None:
 
     Raises:
         UsageError: files exist and are neither to be replaced nor kept, one mask is given for
-            several pictures, or a quality where no output has one.
+            several pictures or would be written over, or a quality where no output has one.
     """
     check_mask(settings.mask, photos=len(plan.jobs))
+    for job in plan.jobs:
+        for option, path in job.files.items():
+            check_not_read(option, path, settings.mask_files)
     if settings.quality is not None and not any(
         job.output is not None and takes_quality(job.output.suffix) for job in plan.jobs
     ):
@@ -256,7 +268,8 @@ def check_files(job: Job, settings: Settings, *, photo: Photo | None = None) -> 
 
     Raises:
         UsageError: as `check_output`; a picture beside the output is not a PNG file; two files
-            are one, or a picture beside the output would replace the source.
+            are one, or one would replace what is read. Only the deblurred picture may replace
+            the source.
         ImageError: the file system refuses a name.
     """
     if job.output is not None:
@@ -269,11 +282,16 @@ def check_files(job: Job, settings: Settings, *, photo: Photo | None = None) -> 
             check_output(path, overwrite=settings.overwrite)
             if path.suffix.lower() != ".png":
                 raise UsageError(f"{path}: found the suffix {path.suffix!r}, expected .png")
-            if os.path.realpath(path) == os.path.realpath(job.source):
-                raise UsageError(f"{option} names the photo itself, {path}")
+            check_not_read(option, path, [job.source])
+        check_not_read(option, path, settings.mask_files)
         other = checked.setdefault(os.path.realpath(path), option)
         if other != option:
             raise UsageError(f"{other} and {option} name the same file, {job.files[other]}")
+
+
+def mask_files(mask: str | None) -> tuple[Path, ...]:
+    """The picture that a mask, as in `Settings`, is read from, if it is one."""
+    return () if mask is None or mask == FULL else (Path(mask),)
 
 
 def given_mask(mask: str | None, photo: Photo) -> NDArray[np.bool_] | None:
@@ -306,7 +324,8 @@ def write_files(
         journal: notes the deblurred picture.
 
     Raises:
-        UsageError, ImageError: as `write_photo`.
+        UsageError, ImageError: as `write_photo`; or the source, which is to be replaced, is no
+            longer what was read.
     """
     new: list[Path] = []
     try:
@@ -320,7 +339,9 @@ def write_files(
                     deblurred(settings, photo, result),
                     overwrite=settings.overwrite,
                     quality=settings.quality_for(path.suffix),
-                    before=None if journal is None else journal.note,
+                    before=_before_replacing(job, settings, photo, journal)
+                    if job.in_place
+                    else None,
                 )
             else:
                 picture = _beside(option, photo, result)
@@ -331,6 +352,23 @@ def write_files(
         for path in new:
             path.unlink(missing_ok=True)
         raise
+
+
+def _before_replacing(
+    job: Job, settings: Settings, photo: Photo, journal: Journal | None
+) -> Callable[[bytes], None]:
+    """What is to be done with the new content just before it takes the place of the photo."""
+
+    def check_and_note(content: bytes) -> None:
+        if not is_as_read(job.source, photo, max_pixels=settings.max_pixels):
+            raise ImageError(
+                f"{job.source}: was changed while it was deblurred, so it is left as it is now; "
+                "deblur it again"
+            )
+        if journal is not None:
+            journal.note(content)
+
+    return check_and_note
 
 
 def deblurred(settings: Settings, photo: Photo, result: Result) -> Photo:

@@ -6,7 +6,9 @@ Which formats, depths and metadata are read and written: see `m2a.runtime.decodi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ __all__ = [
     "OUTPUT_SUFFIXES",
     "Photo",
     "check_output",
+    "is_as_read",
     "read_mask",
     "read_photo",
     "write_mask",
@@ -44,7 +47,26 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
         ImageError: the file is missing, empty, damaged, truncated, too large or not supported.
     """
     data = _read_bytes(path, limit=largest_file(max_pixels))
-    return decode_photo(data, origin=str(path), max_pixels=max_pixels)
+    photo = decode_photo(data, origin=str(path), max_pixels=max_pixels)
+    return replace(photo, sha256=hashlib.sha256(data).hexdigest())
+
+
+def is_as_read(path: Path, photo: Photo, *, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether a file is still what a photo was read from, by its content.
+
+    Args:
+        path: the file.
+        photo: what `read_photo` made of it, or what was made of that; one that was not read from a
+            file has nothing to be compared with.
+        max_pixels: as it was read with.
+    """
+    if photo.sha256 is None:
+        return True
+    try:
+        content = read_regular(path, limit=largest_file(max_pixels))
+    except OSError:
+        return False
+    return hashlib.sha256(content).hexdigest() == photo.sha256
 
 
 def write_photo(

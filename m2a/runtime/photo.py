@@ -36,6 +36,8 @@ class Photo:
         icc_profile: the embedded ICC profile, byte for byte.
         metadata: libvips' EXIF, XMP and IPTC fields, to be handed on and not looked into.
         resolution: horizontal and vertical resolution in pixels per millimetre.
+        sha256: of the content of the file that the photo was read from, in hexadecimal digits;
+            None if it was not read from a file.
 
     Raises:
         ValueError: shapes or dtypes are not as stated.
@@ -48,6 +50,7 @@ class Photo:
     icc_profile: bytes | None = None
     metadata: Mapping[str, bytes | str] = field(default_factory=dict, repr=False)
     resolution: tuple[float, float] = (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION)
+    sha256: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha

@@ -22,6 +22,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Job",
     "Plan",
+    "check_not_read",
     "exists",
     "is_one_video",
     "names_folder",
@@ -316,6 +317,22 @@ def _check_distinct(jobs: Sequence[Job]) -> None:
                 f"{' and '.join(job.files)} would write one file for {job.source}; "
                 "take folders of their own"
             )
+
+
+def check_not_read(option: str, output: Path, read: Iterable[Path]) -> None:
+    """Refuses to write over a file that is to be read.
+
+    Args:
+        option: the option that names the output, for the message.
+        output: the file to write.
+        read: the files to read.
+
+    Raises:
+        UsageError: the output is one of them.
+    """
+    for path in read:
+        if _identity(path) == _identity(output):
+            raise UsageError(f"{option} names {path}, which is to be read; expected another name")
 
 
 def exists(path: Path) -> bool:

@@ -61,6 +61,26 @@ def test_file_systems_without_hard_links(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o400])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path, mode):
+    path = put(tmp_path, "out.bin", b"old")
+    path.chmod(mode)
+    with files.atomic_file(path, overwrite=True) as stream:
+        assert os.fstat(stream.fileno()).st_mode & 0o777 == mode  # from the first byte on
+        stream.write(b"new")
+    assert path.stat().st_mode & 0o777 == mode
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux lists what is open there")
+def test_a_folder_that_is_read_as_a_file_is_refused_and_closed(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a list, at once
+    with pytest.raises(OSError, match="not a regular file"):
+        files.read_regular(tmp_path, limit=10)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 @pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_mode_follows_the_umask(tmp_path, umask, overwrite):

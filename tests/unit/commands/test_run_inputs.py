@@ -20,6 +20,7 @@ from PIL import Image
 
 from m2a import files
 from m2a.cli import main
+from m2a.commands import run_command
 from m2a.runtime import deblurrer
 
 SIZE = (32, 40)
@@ -88,6 +89,21 @@ class TestManyWithBadOnesAmongThem:
         assert [statuses.count(s) for s in ("done", "skipped", "failed")] == [3, 190, 7]
         assert all(path.stat().st_mtime_ns == time for path, time in before.items())
         assert len(tree("out")) == 193
+
+
+def test_json_has_the_same_fields_for_one_picture_and_for_many(invoke):
+    draw("a.png")
+    (one,) = objects(invoke("run", "a.png", "-o", "out.png", "--json"))
+    (among_many,) = objects(invoke("run", "a.png", "-o", "out" + os.sep, "--json"))
+    assert list(one) == list(among_many)
+    assert one["status"] == "done"
+
+
+def test_without_blur_it_says_that_nothing_was_restored(invoke):
+    """And not that the picture is as it was: a JPEG is encoded again."""
+    draw("a.jpg")
+    result = invoke("run", "a.jpg", "-o", "out.jpg", "--threshold", "1")
+    assert lines(result) == ["out.jpg: no motion blur found, no pixel was restored"]
 
 
 def test_json_is_one_object_a_picture(invoke):
@@ -270,6 +286,21 @@ def test_in_place(invoke):
     assert invoke("run", one, "-o", one, "--mask-in", "full").exit_code == 2
     assert invoke("run", one, "-o", one, "--mask-in", "full", "--overwrite").exit_code == 0
     assert (read(one) != before).any()
+
+
+def test_one_photo_changed_while_it_is_deblurred_is_left(invoke, monkeypatch):
+    photo = draw("a.png")
+    mask = run_command.given_mask
+
+    def edited_meanwhile(*arguments):
+        photo.write_bytes(b"edited")
+        return mask(*arguments)
+
+    monkeypatch.setattr(run_command, "given_mask", edited_meanwhile)
+    result = invoke("run", photo, "-o", photo, "--overwrite")
+    assert result.exit_code == 1
+    assert lines(result)[-1].startswith("m2a: a.png: was changed while it was deblurred")
+    assert photo.read_bytes() == b"edited"
 
 
 def test_the_output_inside_the_input_is_not_read_the_second_time(invoke):
@@ -500,6 +531,27 @@ def _srgb() -> bytes:
 
 
 class TestMasks:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("-o", "mask.png"),
+            ("-o", "out.png", "--mask-out", "mask.png"),
+            ("-o", "out.png", "--compare-out", "./mask.png"),
+            ("-o", "."),
+        ],
+    )
+    def test_the_mask_that_is_read_is_not_written_over(self, invoke, arguments):
+        draw("photos/mask.png")
+        Image.new("L", SIZE[::-1]).save("mask.png")
+        before = Path("mask.png").read_bytes()
+        result = invoke(
+            "run", "photos/mask.png", *arguments, "--mask-in", "mask.png", "--overwrite"
+        )
+        assert result.exit_code == 2
+        assert "which is to be read" in lines(result)[0]
+        assert Path("mask.png").read_bytes() == before
+        assert tree(".") == ["mask.png", "photos/mask.png"]
+
     def test_a_full_mask_for_many(self, invoke):
         draw("photos/a.png")
         draw("photos/b.png")

@@ -48,6 +48,9 @@ def test_a_field_that_stands_twice_counts_as_in_protocol_buffers():
         (b"\x0dab", "beyond the end"),
         (b"\x0b", "unknown kind 3"),
         (b"\x00\x01", "without a number"),
+        (b"\x8a\x80\x80\x80\x10\x01a", "more than 29 bits at byte 0"),
+        (b"\x8a\x80\x80\x80\x80\x80\x80\x80\x80\x01\x01a", "more than 29 bits at byte 0"),
+        (b"\x8a\x80\x80\x80\x80\x00\x01a", "more than 29 bits at byte 0"),
     ],
 )
 def test_what_is_no_message_is_refused(data, words):
@@ -65,3 +68,18 @@ def test_the_number_of_fields_is_bounded(monkeypatch):
     Message(b"\x08\x01" * 10)
     with pytest.raises(WireError, match="more than 10 fields"):
         Message(b"\x08\x01" * 11)
+
+
+def test_the_number_of_fields_is_bounded_over_all_messages(monkeypatch):
+    """Else each of a million fields could be a message of a million fields."""
+    monkeypatch.setattr(wire, "MAX_FIELDS", 10)
+    inner = b"\x08\x01" * 3
+    read = Message((b"\x0a" + bytes([len(inner)]) + inner) * 3)
+    with pytest.raises(WireError, match="more than 10 fields"):
+        list(read.messages(1))
+
+
+def test_values_of_fixed_width_count_too(monkeypatch):
+    monkeypatch.setattr(wire, "MAX_FIELDS", 10)
+    with pytest.raises(WireError, match="more than 10 fields"):
+        Message(b"\x0dabcd" * 11)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from m2a.errors import ImageError
 from m2a.runtime import images
+from m2a.runtime import journal as journal_module
 from m2a.runtime.batch import DONE, FAILED, SKIPPED, Settings, deblur_files
 from m2a.runtime.deblurrer import Result
 from m2a.runtime.images import Photo, read_photo, write_photo
@@ -45,13 +48,14 @@ def run(stop_after=None, **options):
     """Deblurs the folder in place; returns the statuses."""
     plan = plan_jobs(["photos"], "photos", **options)
     statuses = []
-    outcomes = deblur_files(
-        plan.jobs, Settings(overwrite=True), lambda: add_one, journal=Journal(Path("photos"))
-    )
-    for outcome in outcomes:
-        statuses.append(outcome.status)
-        if len(statuses) == stop_after:
-            break
+    with Journal(Path("photos")) as journal:
+        outcomes = deblur_files(
+            plan.jobs, Settings(overwrite=True), lambda: add_one, journal=journal
+        )
+        for outcome in outcomes:
+            statuses.append(outcome.status)
+            if len(statuses) == stop_after:
+                break
     return statuses
 
 
@@ -120,8 +124,8 @@ def test_pictures_beside_it_are_written_before_the_photo_is_replaced(photos, mon
 
 def test_outputs_elsewhere_need_no_journal(photos):
     jobs = plan_jobs(["photos"], "out").jobs
-    journal = Journal(photos)
-    list(deblur_files(jobs, Settings(), lambda: add_one, journal=journal))
+    with Journal(photos) as journal:
+        list(deblur_files(jobs, Settings(), lambda: add_one, journal=journal))
     assert not journal.path.exists()
 
 
@@ -146,10 +150,99 @@ def test_a_damaged_journal_does_no_harm(photos):
     assert values(photos) == [11, 21, 31]
 
 
+def test_a_line_that_was_cut_off_does_not_spoil_the_next(photos):
+    """As where the disk is full in the middle of a note."""
+    run(stop_after=1)
+    with (photos / JOURNAL).open("ab") as stream:
+        stream.write(b"0123456789abcdef")
+    assert run(stop_after=2) == [SKIPPED, DONE]
+    assert run() == [SKIPPED, SKIPPED, DONE]
+    assert values(photos) == [11, 21, 31]
+
+
+def test_a_photo_like_one_that_this_run_has_written_is_deblurred(photos):
+    write_photo(photos / "b.png", read_photo(photos / "a.png"), overwrite=True)
+    like = Photo(pixels=np.full((20, 30, 3), 11, np.uint8))
+    write_photo(photos / "c.png", like, overwrite=True)
+    assert run() == [DONE] * 3
+    assert values(photos) == [11, 11, 12]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes as POSIX has them")
+def test_a_pipe_among_the_photos_fails_and_does_not_hang(photos):
+    run(stop_after=1)
+    (photos / "b.png").unlink()
+    os.mkfifo(photos / "b.png")
+    os.mkfifo(photos / "d.png")
+    assert run() == [SKIPPED, FAILED, DONE, FAILED]
+
+
+@pytest.mark.parametrize("change", ["edited", "removed"])
+def test_a_photo_changed_while_it_is_deblurred_is_left(photos, change):
+    """Also one that is gone: whoever took it away shall not find it there again."""
+
+    def changed_meanwhile(pixels, *, mask=None):
+        if pixels[0, 0, 0] == 20 and change == "edited":
+            edited = Photo(pixels=np.full((20, 30, 3), 99, np.uint8))
+            write_photo(photos / "b.png", edited, overwrite=True)
+        elif pixels[0, 0, 0] == 20:
+            (photos / "b.png").unlink()
+        return add_one(pixels, mask=mask)
+
+    plan = plan_jobs(["photos"], "photos", pictures={"mask": Path("masks")})
+    with Journal(photos) as journal:
+        options = Settings(overwrite=True)
+        found = list(deblur_files(plan.jobs, options, lambda: changed_meanwhile, journal=journal))
+    assert [outcome.status for outcome in found] == [DONE, FAILED, DONE]
+    assert "b.png: was changed while it was deblurred" in found[1].reason
+    assert values(photos) == ([11, 99, 31] if change == "edited" else [11, 31])
+    assert [path.name for path in sorted(Path("masks").iterdir())] == ["a.png", "c.png"]
+
+
+class TestTwoRunsAtOnce:
+    def test_the_second_is_refused(self, photos):
+        with Journal(photos), pytest.raises(ImageError, match=r"another run .* one at a time"):
+            Journal(photos)
+
+    def test_also_in_another_process(self, photos):
+        code = (
+            "from m2a.runtime.journal import Journal; from pathlib import Path; Journal(Path('.'))"
+        )
+        with Journal(photos):
+            command = [sys.executable, "-c", code]
+            done = subprocess.run(command, cwd=photos, capture_output=True, text=True)
+        assert "found another run" in done.stderr
+        assert subprocess.run(command, cwd=photos, check=False).returncode == 0
+
+    def test_one_after_the_other_is_not(self, photos):
+        with Journal(photos) as journal:
+            journal.note(b"content")
+        with Journal(photos) as journal:
+            journal.remove()
+        with Journal(photos) as journal:
+            assert journal.empty
+        assert not journal.path.exists()
+
+    @pytest.mark.skipif(os.name != "posix", reason="an open file cannot be removed elsewhere")
+    def test_a_journal_removed_while_it_is_opened_is_made_anew(self, photos, monkeypatch):
+        """Else a run would hold the lock of a file that no other run finds."""
+        lock = journal_module._lock
+        first = iter([True])
+
+        def removed_meanwhile(descriptor):
+            if next(first, False):
+                (photos / JOURNAL).unlink()
+            lock(descriptor)
+
+        monkeypatch.setattr(journal_module, "_lock", removed_meanwhile)
+        with Journal(photos), pytest.raises(ImageError, match="another run"):
+            Journal(photos)
+
+
 def test_it_is_removed(photos):
     run()
-    journal = Journal(photos)
-    assert journal.path.exists()
-    journal.remove()
-    journal.remove()
-    assert not journal.path.exists()
+    with Journal(photos) as journal:
+        assert journal.path.exists()
+        journal.remove()
+        journal.remove()
+        assert not journal.path.exists()

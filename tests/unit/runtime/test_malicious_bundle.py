@@ -104,6 +104,14 @@ class TestBeforeASession:
         with pytest.raises(BundleError, match=r"operators \['Loop'\].*inside attributes"):
             load(plant(with_a_loop(mask)))
 
+    def test_a_node_under_a_number_that_other_parsers_cut_to_32_bits(self, plant, mask):
+        """ONNX Runtime would read the field 1 + 2^29 of a graph as 1, which is a node."""
+        node = helper.make_node("NonZero", ["image"], ["x"]).SerializeToString()
+        field = b"\x8a\x80\x80\x80\x10" + bytes([len(node)]) + node
+        graph = b"\x3a" + bytes([len(field)]) + field
+        with pytest.raises(BundleError, match="more than 29 bits"):
+            load(plant(mask.SerializeToString() + graph))
+
     def test_a_second_graph_joined_to_a_good_one(self, plant, mask):
         other = onnx.ModelProto()
         other.graph.node.append(helper.make_node("NonZero", ["image"], ["x"]))
@@ -248,6 +256,42 @@ def test_arrays_that_claim_to_be_enormous(bundle):
     with zipfile.ZipFile(bundle / "reference.npz", "w") as archive:
         for name in ARRAYS:
             archive.writestr(f"{name}.npy", bomb)
+    plant_reference(bundle)
+    with pytest.raises(BundleError, match="is not a reference"):
+        open_bundle(bundle).reference()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'shape': (",  # tokenize.TokenError
+        b"{'descr': '<f4' 'fortran_order': }",  # SyntaxError
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"9" * 40 + b",), }",
+    ],
+)
+def test_an_array_whose_header_cannot_be_parsed(bundle, header):
+    array = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n"
+    with zipfile.ZipFile(bundle / "reference.npz", "w") as archive:
+        for name in ARRAYS:
+            archive.writestr(f"{name}.npy", array)
+    plant_reference(bundle)
+    with pytest.raises(BundleError, match="is not a reference"):
+        open_bundle(bundle).reference()
+
+
+@pytest.mark.parametrize(("place", "value"), [("flags", 1), ("method", zipfile.ZIP_LZMA)])
+def test_an_archive_that_is_encrypted_or_damaged(bundle, place, value):
+    """RuntimeError and LZMAError."""
+    with zipfile.ZipFile(bundle / "reference.npz", "w") as archive:
+        for name in ARRAYS:
+            archive.writestr(f"{name}.npy", b"\x09\x04\x05\x00" + b"\xff" * 100)
+    content = bytearray((bundle / "reference.npz").read_bytes())
+    local, central = (6, 8) if place == "flags" else (8, 10)
+    for mark, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+        start = -1
+        while (start := content.find(mark, start + 1)) >= 0:
+            content[start + offset] = value
+    (bundle / "reference.npz").write_bytes(content)
     plant_reference(bundle)
     with pytest.raises(BundleError, match="is not a reference"):
         open_bundle(bundle).reference()
