@@ -33,8 +33,12 @@ def random_network(config: M2AENetConfig, seed: int) -> M2AENet:
     The residual of a noise image has a standard deviation of 0.1 to 1, and the trajectories reach
     far beyond a site, to their bound.
     """
-    generator = torch.Generator().manual_seed(seed)
     network = M2AENet(config).eval()
+    # One each: a change of one part leaves the other's weights.
+    generators = {
+        part: torch.Generator().manual_seed(100 * number + seed)
+        for number, part in enumerate(("mask_predictor", "restorer"))
+    }
 
     def normal(tensor: torch.Tensor, deviation: float) -> None:
         tensor.copy_(torch.randn(tensor.shape, generator=generator) * deviation)
@@ -44,6 +48,7 @@ def random_network(config: M2AENetConfig, seed: int) -> M2AENet:
 
     with torch.no_grad():
         for name, parameter in network.named_parameters():
+            generator = generators[name.split(".")[0]]
             fan_in = math.prod(parameter.shape[1:])
             if name.endswith("norm.weight"):
                 uniform(parameter, 0.5, 1.5)
@@ -55,6 +60,7 @@ def random_network(config: M2AENetConfig, seed: int) -> M2AENet:
                 normal(parameter, 0.3 / math.sqrt(fan_in))
             else:
                 normal(parameter, 0.7 / math.sqrt(fan_in))
+        generator = generators["mask_predictor"]
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 normal(module.running_mean, 0.3)
