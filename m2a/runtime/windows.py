@@ -97,7 +97,7 @@ class PaddedPicture:
             box: inside `self.box`.
 
         Returns:
-            [h + 4, w + 4, 3], RGB, C-contiguous, of the source's dtype and range: `to_unit` makes
+            [h + 4, w + 4, 3], RGB, C-contiguous, of the source's dtype and range. `to_unit` makes
             float of it.
         """
         rows = self._rows[box.top : box.bottom + 2 * BORDER]
