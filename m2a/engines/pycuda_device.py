@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BackendError, MissingDependencyError
+from m2a.runtime.backends import one_line
 from m2a.runtime.gpu.device import Address, Argument, kernels_source, signature
 
 THREADS = 256
@@ -146,7 +147,7 @@ def import_pycuda() -> Any:  # noqa: ANN401 - pycuda has no types
         ) from error
     except ImportError as error:
         raise BackendError(
-            f"pycuda cannot be loaded: {_one_line(error)}; where libcuda is named, the NVIDIA "
+            f"pycuda cannot be loaded: {one_line(error)}; where libcuda is named, the NVIDIA "
             "driver is missing. See `m2a doctor`"
         ) from error
 
@@ -174,12 +175,12 @@ def _compile(cuda: Any) -> Any:  # noqa: ANN401 - pycuda has no types
             ).module
     except cuda.CompileError as error:
         raise BackendError(
-            f"nvcc does not compile m2a's CUDA kernels: {_one_line(error)}"
+            f"nvcc does not compile m2a's CUDA kernels: {one_line(error)}"
         ) from error
     except OSError as error:
         raise BackendError(
             f"the backend 'tensorrt' compiles its CUDA kernels when it is opened, and nvcc cannot "
-            f"be run: {_one_line(error)}. Install the CUDA toolkit, and put its folder bin on PATH"
+            f"be run: {one_line(error)}. Install the CUDA toolkit, and put its folder bin on PATH"
         ) from error
 
 
@@ -188,8 +189,4 @@ def _as_backend_error(cuda: Any, what: str) -> Iterator[None]:  # noqa: ANN401
     try:
         yield
     except cuda.Error as error:
-        raise BackendError(f"{what}: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+        raise BackendError(f"{what}: {one_line(error)}") from error

@@ -169,7 +169,7 @@ class OrtRunner:
             )
         except Exception as error:  # the runtime's exceptions have no common base
             raise BackendError(
-                f"ONNX Runtime cannot open the graph with {chosen.provider}: {_one_line(error)}"
+                f"ONNX Runtime cannot open the graph with {chosen.provider}: {one_line(error)}"
             ) from error
         opened = self._session.get_providers()[0]
         if opened != chosen.provider:
@@ -199,7 +199,7 @@ class OrtRunner:
                 return self._bound.run(feeds)
             results = self._session.run(self._outputs, dict(feeds))
         except Exception as error:  # as above
-            raise BackendError(f"{self.backend} failed: {_one_line(error)}") from error
+            raise BackendError(f"{self.backend} failed: {one_line(error)}") from error
         return dict(zip(self._outputs, map(np.asarray, results), strict=True))
 
 
@@ -214,7 +214,7 @@ def import_onnxruntime(*, extra: str) -> Any:  # noqa: ANN401 - the package has 
             purpose="Running a bundle",
         ) from error
     except ImportError as error:
-        raise BackendError(f"ONNX Runtime cannot be loaded: {_one_line(error)}") from error
+        raise BackendError(f"ONNX Runtime cannot be loaded: {one_line(error)}") from error
     if not hasattr(runtime, "InferenceSession"):
         raise BackendError(
             "ONNX Runtime is incomplete: onnxruntime and onnxruntime-gpu overwrite each other's "
@@ -223,5 +223,6 @@ def import_onnxruntime(*, extra: str) -> Any:  # noqa: ANN401 - the package has 
     return runtime
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What a library says of its failure, on one line, cut where it goes on and on."""
     return " ".join(str(error).split())[:300]

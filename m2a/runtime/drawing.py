@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.runtime.photo import Photo, eight_bits
+from m2a.runtime.sites import CELL
 
 __all__ = ["STROKE", "Strokes", "compare_picture", "motion_picture", "trajectory_strokes"]
-
-CELL = 4
-"""Side in pixels of the cells for which a trajectory is predicted."""
 
 STROKE = (255, 225, 0)
 """The trajectories' colour; their outline is black, so that they show on any ground."""

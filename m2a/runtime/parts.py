@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from m2a.runtime.sites import CELL, LEVELS, MOTION_LEVEL, MULTIPLE
 from m2a.runtime.windows import Box
 
-__all__ = ["NetworkShape", "mask_parts", "restore_parts", "smallest_memory"]
+__all__ = ["MAX_DISPLACEMENT", "NetworkShape", "mask_parts", "restore_parts", "smallest_memory"]
 
 MAX_DISPLACEMENT = 48
 """Pixels per axis that a trajectory reaches at most."""

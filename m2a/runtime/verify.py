@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from m2a.errors import UsageError
 from m2a.runtime.bundle import STAGES, Bundle
 from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.parts import MAX_DISPLACEMENT
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
 from m2a.runtime.windows import PaddedPicture
 
 LIMIT_RELATIVE = 0.25
 """Largest relative error of a variant on a given picture: 12 dB below what it is an error of."""
 
-MOTION_BOUND = 48.0
+MOTION_BOUND = float(MAX_DISPLACEMENT)
 """|d| in pixels per axis: motion errors are stated as a share of it."""
 
 

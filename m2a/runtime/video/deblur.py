@@ -13,9 +13,7 @@ at a constant rate factor of 0). Frames know nothing of each other: what is rest
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.runtime.deblurrer import Deblurrer, check_mask
+from m2a.runtime.deblurrer import Deblurrer, Stopwatch, check_mask
 from m2a.runtime.video.footage import Footage, probe
 from m2a.runtime.video.source import open_source, planes_of
 from m2a.runtime.video.target import VideoSettings, open_target
@@ -153,17 +151,8 @@ def _deblur(
     return result.coverage
 
 
-class _Clock:
-    """Wall time per stage, summed."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.add({name: time.perf_counter() - began})
+class _Clock(Stopwatch):
+    """Adds what a `Deblurrer` timed, and how long items take to come."""
 
     def add(self, seconds: Mapping[str, float]) -> None:
         for name, value in seconds.items():
