@@ -35,9 +35,10 @@ from m2a.files import atomic_write, check_target
 from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import BACKENDS, PIPELINES
 from m2a.runtime.bundle import PRECISIONS
-from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.encoding import suffix_of
 from m2a.runtime.images import read_photo
+from m2a.runtime.loading import open_bundle_on
 
 SIZES = "2152x1436"
 COVERAGES = "1,2,5,10,20,40,100"

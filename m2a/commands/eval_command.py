@@ -16,7 +16,7 @@ from m2a.commands.options import (
     print_json,
 )
 from m2a.evaluation import evaluate
-from m2a.runtime.deblurrer import open_bundle_on
+from m2a.runtime.loading import open_bundle_on
 
 
 @click.command("eval")

@@ -37,7 +37,8 @@ from m2a.reports import (
     report_photos,
 )
 from m2a.runtime.batch import DONE, FAILED, Outcome, check_mask, mask_files
-from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.loading import open_bundle_on
 from m2a.runtime.plan import check_not_read
 
 _SUFFIXES = (".html", ".htm")

@@ -41,11 +41,12 @@ from m2a.runtime.batch import (
     outcome_of,
     write_files,
 )
-from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import MAX_PIXELS, decode_photo, largest_file
 from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of
 from m2a.runtime.images import read_photo
 from m2a.runtime.journal import Journal
+from m2a.runtime.loading import open_bundle_on
 from m2a.runtime.photo import Photo
 from m2a.runtime.plan import STREAM, Job, Plan, is_one_video, plan_jobs, takes_one_file
 
