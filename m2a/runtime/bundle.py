@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import BundleError, ContractError, UsageError
+from m2a.errors import BundleError, BundleNotFoundError, ContractError, UsageError
 from m2a.files import read_regular, set_aside
 from m2a.graphs.contract import check_serialised
 from m2a.runtime.parts import NetworkShape
@@ -32,6 +32,15 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 REFERENCE = "reference.npz"
 PRECISIONS = ("fp32", "fp16", "int8")
+"""What a bundle may hold graphs of; `fp32` is in each."""
+
+MADE_BY = {
+    "fp32": "m2a export --ckpt CHECKPOINT",
+    "fp16": "m2a export --ckpt CHECKPOINT --fp16",
+}
+"""Precision → the command that writes a bundle with such graphs; those that are missing here no
+command of this version makes."""
+
 GRAPHS = ("mask", "restore")
 
 STAGES = ("mask", "restore.residual", "restore.motion")
@@ -150,8 +159,10 @@ class Bundle:
                 contract of the graphs.
         """
         if precision not in self.graphs:
+            made_by = MADE_BY.get(precision)
             raise UsageError(
                 f"the bundle {self.path} has no {precision} graphs; it has {', '.join(self.graphs)}"
+                + (f"; `{made_by}` makes them" if made_by else "")
             )
         return self._read_graph(self.graphs[precision][name], name, precision=precision)
 
@@ -278,7 +289,8 @@ def open_bundle(path: Path, *, origin: str = "given") -> Bundle:
             if older
             else "`m2a export --ckpt model.pth` writes one"
         )
-        raise BundleError(
+        kind = BundleError if path.exists() else BundleNotFoundError
+        raise kind(
             f"{path} is not a bundle: cannot read its {MANIFEST} ({error.strerror}). {advice}"
         ) from error
     except (ValueError, RecursionError) as error:

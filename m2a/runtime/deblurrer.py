@@ -75,6 +75,14 @@ class Result:
     seconds: Mapping[str, float]
     backend: str
 
+    @property
+    def highest_probability(self) -> float | None:
+        """Of visible motion blur, over all pixels, 0 to 1; None where a mask was given.
+
+        Nothing is restored where it is below the `Deblurrer`'s threshold.
+        """
+        return None if self.probability is None else float(self.probability.max())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
@@ -145,10 +153,7 @@ class Deblurrer:
         dilate: int,
         max_memory: int,
     ) -> None:
-        if not 0 < threshold <= 1:
-            raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
-        if dilate < 0:
-            raise UsageError(f"the dilation must not be negative, found {dilate}")
+        check_active(threshold, dilate)
         if max_memory < (least := smallest_memory(bundle.network)):
             raise UsageError(
                 f"this network needs at least {least / 2**20:.0f} MiB at a time, "
@@ -449,6 +454,18 @@ def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
             if photo.alpha is not None:
                 image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
     return check_pixels(np.asarray(image))
+
+
+def check_active(threshold: float, dilate: int) -> None:
+    """Refuses a threshold or a radius of dilation that cannot be meant.
+
+    Raises:
+        UsageError: the threshold is not in (0, 1], or the radius is negative.
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
+    if dilate < 0:
+        raise UsageError(f"the dilation must not be negative, found {dilate}")
 
 
 def check_finite(finite: bool, backend: str) -> None:
