@@ -41,8 +41,8 @@ class Photo:
             None if it was not read from a file.
 
         encoded: content of the file, where that is JPEG or lossy WebP and upright, so that a photo
-            whose pixels stay can be written without another loss. It is of the pixels as they were decoded:
-            whoever replaces them gives None.
+            whose pixels stay can be written without another loss. It is of the pixels as they were
+            decoded: whoever replaces them gives None.
 
     Raises:
         ValueError: shapes or dtypes are not as stated.
