@@ -20,6 +20,9 @@ def correction_of(words: Sequence[str], commands: Collection[str]) -> str | None
     Returns:
         A command line that begins with `m2a`; None where nothing comes close.
     """
+    if words[0] in ("help", "version"):
+        named = [word for word in words[1:] if word in commands] if words[0] == "help" else []
+        return _line([*named[:1], f"--{words[0]}"])
     if words[0].startswith("-") and words[0] != "-":
         return _command_first(words, commands)
     if _is_picture(words[0]):

@@ -107,6 +107,13 @@ def mask_option(command: Command) -> Command:
     )(command)
 
 
+def recursive_option(command: Command) -> Command:
+    """`--recursive`."""
+    return click.option(
+        "--recursive/--no-recursive", help="Look into the folders of a folder too."
+    )(command)
+
+
 def overwrite_option(command: Command) -> Command:
     """`--overwrite`."""
     return click.option("--overwrite/--no-overwrite", help="Replace files that exist.")(command)

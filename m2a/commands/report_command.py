@@ -18,6 +18,7 @@ from m2a.commands.options import (
     mask_option,
     overwrite_option,
     print_json,
+    recursive_option,
 )
 from m2a.commands.run_report import fields_of, nothing_found
 from m2a.diagnosis.versions import installed_versions
@@ -36,6 +37,7 @@ from m2a.runtime.batch import check_mask
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.outcomes import DONE, FAILED, Outcome
 from m2a.runtime.plan import check_not_read
+from m2a.runtime.search import PassedOver, Search
 from m2a.runtime.settings import mask_files
 
 _SUFFIXES = (".html", ".htm")
@@ -47,6 +49,7 @@ _SUFFIXES = (".html", ".htm")
 @config_option
 @opening_options()
 @mask_option
+@recursive_option
 @overwrite_option
 @json_option
 @click.pass_context
@@ -56,6 +59,7 @@ def command(
     output: str,
     opening: Opening,
     mask_in: str | None,
+    recursive: bool,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -66,12 +70,16 @@ def command(
     read. Of several, one that fails is told on the page and does not stop the others, and the exit
     code is 1.
 
+    IMAGE is a file, several, a folder, or a pattern in quotes.
+
     \b
     Example:
       m2a report street.jpg -o report.html
-      m2a report photos/*.jpg -o report.html --overwrite
+      m2a report photos -o report.html --recursive --overwrite
     """
-    sources, page = tuple(map(Path, images)), Path(output)
+    search = Search(recursive=recursive)
+    sources = tuple(path for text in images for path, _ in search.sources(text))
+    page = Path(output)
     _check(sources, page, mask_in, overwrite=overwrite)
     deblurrer = opening.open()
     photos: list[Shown | Failed]
@@ -88,7 +96,7 @@ def command(
     atomic_write(page, content, overwrite=overwrite)
     if as_json:
         _print_objects(photos, page, deblurrer)
-    _tell(photos, page, deblurrer, size=len(content))
+    _tell(photos, page, deblurrer, size=len(content), passed_over=search.passed_over)
     ctx.exit(1 if failed else 0)
 
 
@@ -105,11 +113,19 @@ def _rendered(photos: list[Shown | Failed], deblurrer: Deblurrer, mask: str | No
     return render_page(photos, made).encode("utf-8")
 
 
-def _tell(photos: list[Shown | Failed], page: Path, deblurrer: Deblurrer, *, size: int) -> None:
+def _tell(
+    photos: list[Shown | Failed],
+    page: Path,
+    deblurrer: Deblurrer,
+    *,
+    size: int,
+    passed_over: PassedOver,
+) -> None:
     # Of rich it imports nothing else.
     from rich.filesize import decimal
 
-    click.echo(f"{on_one_line(page)}: {counted(photos)}, {decimal(size)}", err=True)
+    left = f"; {passed_over}" if str(passed_over) else ""
+    click.echo(f"{on_one_line(page)}: {counted(photos)}, {decimal(size)}{left}", err=True)
     for photo in photos:
         if isinstance(photo, Shown) and not photo.coverage:
             why = nothing_found(deblurrer.threshold, photo.highest_probability)

@@ -15,6 +15,7 @@ from m2a.commands.options import (
     mask_option,
     overwrite_option,
     print_json,
+    recursive_option,
 )
 from m2a.commands.run_one import run_one
 from m2a.commands.run_report import fields_of, line_of
@@ -50,7 +51,7 @@ from m2a.runtime.settings import Settings
     help="Format of the outputs in a folder or on standard output, as in .png. "
     "[default: the input's, or .png where that is read only]",
 )
-@click.option("--recursive/--no-recursive", help="Look into the folders of a folder too.")
+@recursive_option
 @click.option(
     "--skip-existing/--no-skip-existing",
     help="Keep files that exist and write only what is missing.",

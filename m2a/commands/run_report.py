@@ -61,9 +61,9 @@ def nothing_found(threshold: float | None, highest: float | None) -> str:
         return "no pixel was restored, for the mask that was given is empty"
     lower = math.floor(highest * 100) / 100  # rounded up, it could reach the threshold
     options = f"--threshold {lower:g} or --mask-in" if lower > 0 else "--mask-in"
-    shown = math.floor(highest * 1000) / 1000
+    shown = f"{math.floor(highest * 1000) / 1000:g}" if highest >= 0.001 else "less than 0.001"
     return (
-        f"no motion blur found, no pixel was restored: the highest probability is {shown:g}, below "
+        f"no motion blur found, no pixel was restored: the highest probability is {shown}, below "
         f"the threshold of {threshold:g}; {options} restores some all the same"
     )
 

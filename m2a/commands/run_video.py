@@ -105,9 +105,17 @@ def run_video(
             note=lambda line: bar.line(on_one_line(line)),
         )
     if as_json:
-        print_json(_fields(path, target, done))
+        print_json(
+            _fields(path, target, done, threshold=None if mask is not None else deblurrer.threshold)
+        )
     else:
-        _tell(target, done, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        _tell(
+            target,
+            done,
+            seconds=seconds,
+            threshold=None if mask is not None else deblurrer.threshold,
+        )
 
 
 def _target(path: Path, output: str, suffix: str | None) -> Path:
@@ -136,12 +144,15 @@ def _mask(mask: str | None, footage: Footage) -> NDArray[np.bool_] | None:
     return read_mask(Path(mask), shape=footage.shown_size)
 
 
-def _fields(source: Path, output: Path, done: DeblurredVideo) -> dict[str, Any]:
+def _fields(
+    source: Path, output: Path, done: DeblurredVideo, *, threshold: float | None
+) -> dict[str, Any]:
     outcome = Outcome(
         source=source,
         output=output,
         status=DONE,
         coverage=done.coverage,
+        threshold=threshold,
         backend=done.backend,
         seconds=done.seconds,
     )
@@ -153,11 +164,18 @@ def _fields(source: Path, output: Path, done: DeblurredVideo) -> dict[str, Any]:
     }
 
 
-def _tell(output: Path, done: DeblurredVideo, *, seconds: float) -> None:
+def _tell(output: Path, done: DeblurredVideo, *, seconds: float, threshold: float | None) -> None:
     name = on_one_line(output)
     if not done.restored_frames:
+        why = (
+            "the mask that was given is empty"
+            if threshold is None
+            else f"no probability reaches the threshold of {threshold:g}; a lower --threshold or "
+            "--mask-in restores some all the same"
+        )
         click.echo(
-            f"{name}: no motion blur found in {done.frames} frames, which are only encoded again",
+            f"{name}: no motion blur found in {done.frames} frames, which are only encoded again: "
+            f"{why}",
             err=True,
         )
         return

@@ -56,7 +56,7 @@ class PassedOver:
 class Search:
     """The pictures of inputs, and what was met on the way to them."""
 
-    def __init__(self, *, recursive: bool, apart: Sequence[str]) -> None:
+    def __init__(self, *, recursive: bool, apart: Sequence[str] = ()) -> None:
         self._recursive, self._apart = recursive, apart
         self.unreadable: dict[Path, str] = {}
         self._folders = self._files = 0

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from m2a.cli import main
+from m2a.commands.run_report import nothing_found
 
 
 def draw(path, *, seed=0, size=(32, 40), **options):
@@ -51,6 +52,9 @@ class TestWords:
             (("missing.JPG", "-o", "out.png"), "m2a run missing.JPG -o out.png"),
             (("a b.jpg",), "m2a run 'a b.jpg'"),
             (("rum", "in.png", "-o", "out.png"), "m2a run in.png -o out.png"),
+            (("help",), "m2a --help"),
+            (("help", "run"), "m2a run --help"),
+            (("version",), "m2a --version"),
             (("Report", "in.png"), "m2a report in.png"),
             (("run", "in.png"), "m2a run in.png -o in-sharp.png"),
             (("run", "in.png", "out.png"), "m2a run in.png -o out.png"),
@@ -136,6 +140,13 @@ class TestNothingFound:
         assert " kB" in page
         assert "below the threshold of 1" in line
 
+    def test_a_probability_of_almost_nothing_is_not_told_as_none(self):
+        assert "is less than 0.001, below" in nothing_found(0.15, 1e-5)
+        assert "; --mask-in restores" in nothing_found(0.15, 1e-5)
+        assert "is 0.999, below the threshold of 1; --threshold 0.99 or" in nothing_found(
+            1, 0.99999
+        )
+
     @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
     def test_a_lossy_file_is_copied(self, invoke, suffix):
         source = draw(f"photos/a{suffix}", quality=60)
@@ -193,6 +204,18 @@ class TestMany:
         assert summary.endswith("; 3 files of other kinds passed over")
         *_, summary = said(invoke("run", "photos/*.png", "-o", "more"))
         assert "passed over" not in summary
+
+    def test_a_page_takes_folders_and_patterns(self, invoke):
+        draw("photos/a.png")
+        draw("photos/deep/b.png")
+        first, *_ = said(invoke("report", "photos", "-o", "one.html", "--mask-in", "full"))
+        assert first.startswith("one.html: 1 photo, ")
+        assert first.endswith("; 1 folder not looked into (--recursive)")
+        options = ("--recursive", "--mask-in", "full")
+        first, *_ = said(invoke("report", "photos", "-o", "two.html", *options))
+        assert first.startswith("two.html: 2 photos, ")
+        first, *_ = said(invoke("report", "photos/*/b.png", "-o", "three.html", *options))
+        assert first.startswith("three.html: 1 photo, ")
 
     def test_verbose_says_a_line_of_each_and_the_summary_the_total(self, invoke):
         draw("photos/a.png")
