@@ -15,7 +15,8 @@ class M2AError(Exception):
     """The base of all errors raised by m2a on purpose.
 
     Attributes:
-        exit_code: what the command line exits with: 1 failed, 2 misuse.
+        exit_code: what the command line exits with: 2 for misuse, which options and names alone
+            tell, and 1 for what fails at work.
     """
 
     exit_code = 1
@@ -46,12 +47,24 @@ class ImageError(M2AError):
     """A picture cannot be read, is not supported, or cannot be written."""
 
 
+class ImageNotFoundError(ImageError):
+    """There is no file of a picture's name."""
+
+    exit_code = 2
+
+
 class VideoError(M2AError):
     """A video cannot be read, is not supported, or cannot be written."""
 
 
 class BundleError(M2AError):
     """A bundle is missing, incomplete, of another schema, or not what its manifest says."""
+
+
+class BundleNotFoundError(BundleError):
+    """There is nothing of a bundle's name."""
+
+    exit_code = 2
 
 
 class CheckpointError(M2AError):

@@ -28,7 +28,7 @@ from m2a.runtime.result import Result
 from m2a.runtime.sites import CELL, dilate, padded_size
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.windows import PaddedPicture
-from m2a.runtime.workers import Workers
+from m2a.runtime.workers import Buffer, Workers
 
 __all__ = [
     "Deblurrer",
@@ -79,10 +79,7 @@ class Deblurrer:
         max_memory: int,
         threads: int | None = None,
     ) -> None:
-        if not 0 < threshold <= 1:
-            raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
-        if dilate < 0:
-            raise UsageError(f"the dilation must not be negative, found {dilate}")
+        check_active(threshold, dilate)
         if max_memory < (least := smallest_memory(bundle.network)):
             raise UsageError(
                 f"this network needs at least {least / 2**20:.0f} MiB at a time, "
@@ -96,6 +93,7 @@ class Deblurrer:
         self.max_memory = max_memory
         self._mask = mask
         self._workers = Workers(threads or usable_cores())
+        self._image = Buffer()
         self._gathered = GatheredRestoration(
             restore, bundle.network, max_memory=max_memory, workers=self._workers
         )
@@ -168,7 +166,9 @@ class Deblurrer:
         for box, outer in parts:
             with watch.stage("pad"):
                 surroundings = picture.surroundings(outer)
-                image = unit_mask_image(surroundings, picture.scale, self._workers)
+                image = unit_mask_image(
+                    surroundings, picture.scale, workers=self._workers, buffer=self._image
+                )
             with watch.stage("mask"):
                 found = self._mask.run({"image": image})["mask"][0, 0]
                 rows, columns = box.slices
@@ -232,6 +232,18 @@ def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
             if photo.alpha is not None:
                 image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
     return check_pixels(np.asarray(image))
+
+
+def check_active(threshold: float, dilate: int) -> None:
+    """Refuses a threshold or a radius of dilation that cannot be meant.
+
+    Raises:
+        UsageError: the threshold is not in (0, 1], or the radius is negative.
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
+    if dilate < 0:
+        raise UsageError(f"the dilation must not be negative, found {dilate}")
 
 
 def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:

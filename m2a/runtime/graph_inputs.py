@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from m2a.runtime.pixels import Pixels
 from m2a.runtime.sites import BORDER, PATCH
-from m2a.runtime.workers import ALONE, Workers
+from m2a.runtime.workers import ALONE, Buffer, Workers
 
 __all__ = ["extract_patches", "mask_graph_image", "to_unit", "unit_mask_image", "unit_patches"]
 
@@ -50,12 +50,15 @@ def mask_graph_image(surroundings: NDArray[Samples]) -> NDArray[Samples]:
 
 
 def unit_mask_image(
-    surroundings: Pixels, scale: float, workers: Workers = ALONE
+    surroundings: Pixels, scale: float, *, workers: Workers = ALONE, buffer: Buffer | None = None
 ) -> NDArray[np.float32]:
-    """`to_unit(mask_graph_image(surroundings), scale)`, some rows at a time."""
+    """`to_unit(mask_graph_image(surroundings), scale)`, some rows at a time.
+
+    The array is the buffer's, or new where none is given.
+    """
     inner = surroundings[BORDER:-BORDER, BORDER:-BORDER]
     height, width = inner.shape[:2]
-    image = np.empty((1, 3, height, width), np.float32)
+    image = (buffer or Buffer()).take((1, 3, height, width))
 
     def convert(rows: slice) -> None:
         # In two steps: a division that reads across the channels would take twice as long.
@@ -87,10 +90,18 @@ def extract_patches(surroundings: NDArray[Samples], pixels: NDArray[np.int64]) -
 
 
 def unit_patches(
-    surroundings: Pixels, pixels: NDArray[np.int64], scale: float, workers: Workers = ALONE
+    surroundings: Pixels,
+    pixels: NDArray[np.int64],
+    scale: float,
+    *,
+    workers: Workers = ALONE,
+    buffer: Buffer | None = None,
 ) -> NDArray[np.float32]:
-    """`to_unit(extract_patches(surroundings, pixels), scale)`, some patches at a time."""
-    patches = np.empty((len(pixels), _RUN * PATCH), np.float32)
+    """`to_unit(extract_patches(surroundings, pixels), scale)`, some patches at a time.
+
+    The array is the buffer's, or new where none is given.
+    """
+    patches = (buffer or Buffer()).take((len(pixels), _RUN * PATCH))
 
     def gather(rows: slice) -> None:
         to_unit(extract_patches(surroundings, pixels[rows]), scale, out=patches[rows])

@@ -15,7 +15,7 @@ from m2a.runtime.parts import NetworkShape, restore_parts
 from m2a.runtime.sites import CELL, build_sites, pad_mask
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.windows import Box, PaddedPicture
-from m2a.runtime.workers import Workers
+from m2a.runtime.workers import Buffer, Workers
 
 __all__ = ["GatheredRestoration", "RestoredPart", "check_finite"]
 
@@ -45,6 +45,7 @@ class GatheredRestoration:
     ) -> None:
         self._runner, self._network = runner, network
         self._max_memory, self._workers = max_memory, workers
+        self._patches = Buffer()
 
     def parts(
         self, picture: PaddedPicture, mask: NDArray[np.bool_], watch: Stopwatch
@@ -70,7 +71,13 @@ class GatheredRestoration:
             with watch.stage("tables"):
                 sites = build_sites(padded[outer.slices], self._workers)
             with watch.stage("patches"):
-                patches = unit_patches(surroundings, sites.pixels, picture.scale, self._workers)
+                patches = unit_patches(
+                    surroundings,
+                    sites.pixels,
+                    picture.scale,
+                    workers=self._workers,
+                    buffer=self._patches,
+                )
             with watch.stage("restore"):
                 outputs = self._runner.run({"patches": patches, **sites.tables})
             with watch.stage("scatter"):

@@ -36,3 +36,11 @@ class Result:
     motion: NDArray[np.float32]
     seconds: Mapping[str, float]
     backend: str
+
+    @property
+    def highest_probability(self) -> float | None:
+        """Of visible motion blur, over all pixels, 0 to 1; None where a mask was given.
+
+        Nothing is restored where it is below the `Deblurrer`'s threshold.
+        """
+        return None if self.probability is None else float(self.probability.max())

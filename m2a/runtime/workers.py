@@ -1,12 +1,20 @@
-"""Threads for what NumPy computes: it lets go of the interpreter's lock while it gathers."""
+"""Threads for what NumPy computes, and memory that stays.
+
+NumPy lets go of the interpreter's lock while it gathers, so threads help.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["ALONE", "Workers"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ALONE", "Buffer", "Workers"]
 
 
 class Workers:
@@ -46,3 +54,21 @@ class Workers:
 
 ALONE = Workers(1)
 """The calling thread computes all."""
+
+
+class Buffer(threading.local):
+    """A float array that each thread uses again and again.
+
+    New memory has to be cleared by the system page by page, which takes longer than to fill it.
+    """
+
+    def __init__(self) -> None:
+        self._values = np.empty(0, np.float32)
+
+    def take(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Returns an array of any content. It is overwritten by what this thread takes next."""
+        count = math.prod(shape)
+        if count > len(self._values):
+            self._values = np.empty(0, np.float32)  # not both at a time
+            self._values = np.empty(count, np.float32)
+        return self._values[:count].reshape(shape)

@@ -185,7 +185,7 @@ def _check_size(width: int, height: int, path: Path, *, max_pixels: int) -> None
     if width * height > max_pixels:
         raise VideoError(
             f"{path}: found frames of {width}x{height}, expected at most {max_pixels} pixels; "
-            "--max-pixels (max_pixels=) raises the limit"
+            "--max-pixels raises the limit"
         )
 
 

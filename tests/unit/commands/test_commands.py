@@ -126,7 +126,7 @@ class TestMisuse:
         assert_one_line(invoke("run", "half.jpg", "-o", "out.png"), 1, "half.jpg")
 
     def test_a_missing_file(self, invoke):
-        assert_one_line(invoke("run", "nowhere.jpg", "-o", "out.png"), 1, "nowhere.jpg")
+        assert_one_line(invoke("run", "nowhere.jpg", "-o", "out.png"), 2, "nowhere.jpg")
 
     def test_a_bundle_with_one_byte_changed(self, invoke, photo, tiny_bundle, tmp_path):
         shutil.copytree(tiny_bundle, tmp_path / "damaged")
@@ -166,7 +166,7 @@ class TestMisuse:
 
     def test_a_bundle_that_is_not_there(self, invoke, photo):
         result = invoke("run", photo, "-o", "out.png", "--bundle", "nowhere")
-        assert_one_line(result, 1, "nowhere", "m2a export")
+        assert_one_line(result, 2, "nowhere", "m2a export")
 
 
 def test_an_existing_output_is_kept_without_overwrite(invoke, photo, tmp_path):

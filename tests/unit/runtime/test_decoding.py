@@ -76,7 +76,7 @@ def test_missing_folder_empty_and_text(tmp_path):
     refused(tmp_path, "found a folder")
     refused(put(tmp_path, "empty.png", b""), "found an empty file")
     refused(put(tmp_path, "text.jpg", b"This is not a photo.\n" * 50), "unknown kind", "JPEG, PNG")
-    refused(put(tmp_path, "vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "unknown")
+    refused(put(tmp_path, "vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "SVG")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
