@@ -16,6 +16,8 @@ from m2a.commands.options import (
     print_json,
 )
 from m2a.evaluation import evaluate
+from m2a.extras import check_extras
+from m2a.runtime.backends import extras_of
 from m2a.runtime.loading import open_bundle_on
 
 
@@ -42,6 +44,7 @@ def command(
     Example:
       m2a synth photos -o known --count 100 && m2a eval known
     """
+    check_extras(*extras_of(backend), "eval", purpose="Measuring on known truth")
     deblurrer = open_bundle_on(
         chosen_bundle(bundle),
         backend=backend,
