@@ -39,9 +39,7 @@ def check_replaceable(target: Path) -> None:
             raise UsageError(f"the folder {target.absolute().parent} does not exist")
         return
     if not target.is_dir():
-        raise UsageError(
-            f"{target}: found a file, expected a folder for the bundle; choose another"
-        )
+        raise UsageError(f"{target}: found a file, expected a folder; choose another with -o")
     entries = sorted(entry.name for entry in target.iterdir())
     foreign = [name for name in entries if name not in _ENTRIES]
     if foreign:
