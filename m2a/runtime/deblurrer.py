@@ -20,8 +20,9 @@ from m2a.runtime.backends import Runner
 from m2a.runtime.bundle import Bundle
 from m2a.runtime.images import read_photo
 from m2a.runtime.parts import mask_parts, restore_parts, smallest_memory
+from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
-from m2a.runtime.result import Result
+from m2a.runtime.result import Result, photo_of
 from m2a.runtime.sites import (
     CELL,
     build_sites,
@@ -138,7 +139,7 @@ class Deblurrer:
             BackendError: the backend failed.
         """
         watch = Stopwatch()
-        colour = read_colour(image, watch)
+        colour, photo = read_colour(image, watch)
         size = (colour.height, colour.width)
         if mask is not None:
             check_mask(mask, size)
@@ -164,6 +165,7 @@ class Deblurrer:
             motion=motion,
             seconds=watch.seconds,
             backend=self.backend,
+            photo=None if photo is None else photo_of(output, photo),
         )
 
     def predict(
@@ -282,8 +284,11 @@ class Deblurrer:
             )
 
 
-def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
+def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> tuple[Colour, Photo | None]:
     """The picture of a call: an array, or a photograph, whose reading is the stage `decode`.
+
+    Returns:
+        The picture, and the photograph if it is one.
 
     Raises:
         ImageError: the file cannot be read, or the array is not a picture.
@@ -294,7 +299,8 @@ def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
             image = photo.pixels
             if photo.alpha is not None:
                 image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
-    return check_pixels(np.asarray(image))
+        return check_pixels(image), photo
+    return check_pixels(np.asarray(image)), None
 
 
 def check_finite(finite: bool, backend: str) -> None:
