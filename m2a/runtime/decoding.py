@@ -87,9 +87,9 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
         vips.vips_lib.vips_error_clear()
         if _is_hevc(data):
             raise ImageError(
-                f"{origin}: found a HEIC photo that is damaged, or whose codec, HEVC, the installed "
-                "libvips lacks; convert it to JPEG, PNG or AVIF first, with `heif-convert IN.heic "
-                "OUT.jpg` or, on a Mac, `sips -s format jpeg IN.heic --out OUT.jpg`"
+                f"{origin}: found a HEIC photo that is damaged, or whose codec, HEVC, the "
+                "installed libvips lacks; convert it to JPEG, PNG or AVIF first, with "
+                "`heif-convert IN.heic OUT.jpg` or, on a Mac, `sips -s format jpeg IN.heic --out OUT.jpg`"
             ) from error
         raise ImageError(
             f"{origin}: found a damaged or unsupported {name} file ({one_line(error)}), "

@@ -156,9 +156,7 @@ def test_libvips_says_nothing_on_standard_error(tmp_path):
     script = """
         import sys
         from pathlib import Path
-        from m2a.errors import ImageError, UsageError
-from m2a.runtime.decoding import decode_photo
-from m2a.runtime.encoding import check_encodable
+        from m2a.errors import ImageError
         from m2a.runtime.images import read_photo, write_photo
         folder = Path(sys.argv[1])
         try:

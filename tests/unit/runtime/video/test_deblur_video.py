@@ -531,7 +531,7 @@ class TestWholeOrNotAtAll:
         clip = make_clip(tmp_path / name, frames=100, container_options=options)
         clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
         done = []
-        with pytest.raises(VideoError, match="cut off|damaged"):
+        with pytest.raises(VideoError, match=r"cut off|damaged"):
             deblur_video(clip, tmp_path / f"out{clip.suffix}", negative, progress=done.append)
         assert [path.name for path in tmp_path.iterdir()] == [name]
         assert not done
