@@ -105,8 +105,10 @@ class Bundle(BundleDescription):
                 contract of the graphs.
         """
         if precision not in self.graphs:
+            advice = "; `m2a export --fp16` makes them" if precision == "fp16" else ""
             raise UsageError(
-                f"the bundle {self.path} has no {precision} graphs; it has {', '.join(self.graphs)}"
+                f"the bundle {self.path} has no {precision} graphs; it has "
+                f"{', '.join(self.graphs)}{advice}"
             )
         return self._read_graph(self.graphs[precision][name], name, precision=precision)
 

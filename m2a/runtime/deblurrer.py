@@ -119,6 +119,12 @@ class Deblurrer:
         self.max_memory = max_memory
         self._mask, self._restore = mask, restore
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {self.bundle.path} on {self.backend}, {self.precision}, "
+            f"threshold {self.threshold:g}, dilation {self.dilate}>"
+        )
+
     def __call__(
         self, image: Pixels | str | Path, *, mask: NDArray[np.bool_] | None = None
     ) -> Result:

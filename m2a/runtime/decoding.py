@@ -89,7 +89,8 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
             raise ImageError(
                 f"{origin}: found a HEIC photo that is damaged, or whose codec, HEVC, the "
                 "installed libvips lacks; convert it to JPEG, PNG or AVIF first, with "
-                "`heif-convert IN.heic OUT.jpg` or, on a Mac, `sips -s format jpeg IN.heic --out OUT.jpg`"
+                "`heif-convert IN.heic OUT.jpg` or, on a Mac, "
+                "`sips -s format jpeg IN.heic --out OUT.jpg`"
             ) from error
         raise ImageError(
             f"{origin}: found a damaged or unsupported {name} file ({one_line(error)}), "
