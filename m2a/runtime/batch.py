@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import ImageNotFoundError, M2AError, UsageError
-from m2a.runtime.deblurrer import Deblurrer, Result, Stopwatch
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import largest_file
 from m2a.runtime.encoding import check_encodable, takes_quality
 from m2a.runtime.images import Photo, read_mask, read_photo
 from m2a.runtime.journal import Journal
 from m2a.runtime.outcomes import DONE, FAILED, SKIPPED, Outcome, reason_of
 from m2a.runtime.plan import Job, Plan, check_not_read, exists
+from m2a.runtime.result import Result
 from m2a.runtime.settings import FULL, Settings
+from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.writing import is_copied, write_files
 
 __all__ = ["check_mask", "check_plan", "deblur_files", "given_mask", "outcome_of"]

@@ -22,9 +22,10 @@ from m2a.runtime.bundle import Bundle
 from m2a.runtime.graph_inputs import unit_mask_image
 from m2a.runtime.images import read_photo
 from m2a.runtime.parts import mask_parts, smallest_memory
+from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
 from m2a.runtime.restoration import GatheredRestoration, RestoredPart, check_finite
-from m2a.runtime.result import Result
+from m2a.runtime.result import Result, photo_of
 from m2a.runtime.sites import CELL, dilate, padded_size
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.windows import PaddedPicture
@@ -98,6 +99,12 @@ class Deblurrer:
             restore, bundle.network, max_memory=max_memory, workers=self._workers
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {self.bundle.path} on {self.backend}, {self.precision}, "
+            f"threshold {self.threshold:g}, dilation {self.dilate}>"
+        )
+
     def __call__(
         self, image: Pixels | str | Path, *, mask: NDArray[np.bool_] | None = None
     ) -> Result:
@@ -118,7 +125,7 @@ class Deblurrer:
             BackendError: the backend failed.
         """
         watch = Stopwatch()
-        colour = read_colour(image, watch)
+        colour, photo = read_colour(image, watch)
         size = (colour.height, colour.width)
         if mask is not None:
             check_mask(mask, size)
@@ -142,6 +149,7 @@ class Deblurrer:
             motion=motion,
             seconds=watch.seconds,
             backend=self.backend,
+            photo=None if photo is None else photo_of(output, photo),
         )
 
     def predict(
@@ -219,8 +227,11 @@ class Deblurrer:
         return self._gathered.parts(picture, mask, watch or Stopwatch())
 
 
-def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
+def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> tuple[Colour, Photo | None]:
     """The picture of a call: an array, or a photograph, whose reading is the stage `decode`.
+
+    Returns:
+        The picture, and the photograph if it is one.
 
     Raises:
         ImageError: the file cannot be read, or the array is not a picture.
@@ -231,7 +242,8 @@ def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
             image = photo.pixels
             if photo.alpha is not None:
                 image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
-    return check_pixels(np.asarray(image))
+        return check_pixels(image), photo
+    return check_pixels(np.asarray(image)), None
 
 
 def check_active(threshold: float, dilate: int) -> None:

@@ -88,6 +88,13 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
     except (vips.Error, UnicodeDecodeError) as error:
         # pyvips fails on a message that quotes a damaged file's bytes, and leaves it standing.
         vips.vips_lib.vips_error_clear()
+        if _is_hevc(data):
+            raise ImageError(
+                f"{origin}: found a HEIC photo that is damaged, or whose codec, HEVC, the "
+                "installed libvips lacks; convert it to JPEG, PNG or AVIF first, with "
+                "`heif-convert IN.heic OUT.jpg` or, on a Mac, "
+                "`sips -s format jpeg IN.heic --out OUT.jpg`"
+            ) from error
         raise ImageError(
             f"{origin}: found a damaged or unsupported {name} file ({one_line(error)}), "
             "expected one that decodes completely"
@@ -126,6 +133,14 @@ def readable_formats() -> tuple[str, ...]:
     vips = load_vips()
     return tuple(n for n, loader in _LOADERS.items() if vips.type_find("VipsOperation", loader))
 
+
+def _is_hevc(data: bytes) -> bool:
+    """Whether an HEIF file's picture is coded with HEVC, which few builds of libvips decode."""
+    return data[4:8] == b"ftyp" and b"hvc1" in data[:_META]
+
+
+_META = 2**16
+"""Bytes of a HEIF file in which the kinds of its items are looked for; they come first."""
 
 _SAMPLES = ("uchar", "ushort")
 _COLOURS = ("b-w", "grey16", "srgb", "rgb16")

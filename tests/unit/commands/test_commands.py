@@ -83,7 +83,9 @@ def test_verify_inspect_and_their_json(invoke):
     verified = invoke("verify", "--json")
     assert verified.exit_code == 0, verified.output
     assert json.loads(verified.stdout)["passed"] is True
-    assert "ok" in invoke("verify").stdout
+    table = invoke("verify").stdout
+    assert "ok      largest difference of the probability (0 to 1)" in table
+    assert "1.0e+00  ok      largest difference of the finished picture" in table
     assert "fp32/mask" in invoke("inspect").stdout
     assert json.loads(invoke("inspect", "--json").stdout)["schema"] == 1
 
@@ -142,7 +144,7 @@ class TestMisuse:
         (tmp_path / "model.pth").write_text("weights")
         result = invoke("export", "--ckpt", "model.pth", "-o", "out")
         assert result.exit_code == 1
-        assert "model.pth is not a checkpoint" in result.stderr.splitlines()[-1]
+        assert "model.pth: found a file of another kind" in result.stderr.splitlines()[-1]
 
     def test_an_unknown_backend(self, invoke, photo):
         result = invoke("run", photo, "-o", "out.png", "--backend", "abacus")

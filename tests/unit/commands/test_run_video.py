@@ -220,7 +220,7 @@ def test_without_pyav_the_extra_is_named(clip, tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "m2a: Deblurring a video needs the package 'av', which is not installed. "
-        "Install it with: pip install 'm2a[video]'"
+        "Install in the folder of m2a: pip install -e '.[video]'"
     ]
 
 
