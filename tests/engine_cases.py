@@ -8,6 +8,7 @@ from m2a.engines.machine import Machine
 from m2a.engines.profiles import default_profiles
 from m2a.engines.sidecar import SIDECAR, BuiltGraph, Sidecar
 from m2a.files import write_folder
+from m2a.runtime import load
 from m2a.runtime.bundle import GRAPHS
 
 MACHINE = Machine(
@@ -54,3 +55,10 @@ def add_engines(bundle, name="trt10.3.0-fp32-sm87", **changes):
     files = {sidecar.graphs[graph].path: content for graph, content in graphs.items()}
     write_folder(folder, {**files, SIDECAR: sidecar.serialise()})
     return sidecar
+
+
+def load_gathering(bundle, **settings):
+    """Opens a bundle on the CPU so that it gathers under any mask, as a pipeline on a GPU does."""
+    deblurrer = load(bundle, **settings)
+    deblurrer.dense = None
+    return deblurrer

@@ -21,7 +21,7 @@ from m2a.runtime.bundle import Bundle
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import decode_photo
 from m2a.runtime.encoding import encode_photo
-from m2a.runtime.graph_inputs import mask_graph_image, to_unit
+from m2a.runtime.graph_inputs import unit_planes
 from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Pixels, check_pixels
 from m2a.runtime.stopwatch import Stopwatch
@@ -159,7 +159,7 @@ def measure(
     if bundle.dense is not None:
         (dense,) = open_runners([bundle.dense_graph()], backend=backend, threads=threads)
         for (height, width), case in sizes.items():
-            feeds = {"image": _float_planes(case.pixels)}
+            feeds = _dense_inputs(case.pixels)
             work[f"{DENSE} {width}x{height}"] = _once(functools.partial(dense.run, feeds))
     product = matmul_work(backend=backend, threads=threads)
     work[LIMIT] = _once(lambda: [product() for _ in range(4)])
@@ -235,6 +235,9 @@ def _once(work: Callable[[], object]) -> Callable[[], Mapping[str, float]]:
     return lambda: seconds_of(work)
 
 
-def _float_planes(pixels: Pixels) -> NDArray[np.float32]:
+def _dense_inputs(pixels: Pixels) -> dict[str, NDArray[np.float32]]:
     picture = PaddedPicture(check_pixels(pixels))
-    return to_unit(mask_graph_image(picture.surroundings(picture.box)), picture.scale)
+    return {
+        "image": unit_planes(picture.surroundings(picture.box), picture.scale),
+        "mask": np.ones((1, 1, picture.box.height, picture.box.width), np.float32),
+    }

@@ -38,9 +38,11 @@ from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 )
 @click.option("--fp16", is_flag=True, help="Add the FP16 variant of both graphs.")
 @click.option(
-    "--with-dense",
-    is_flag=True,
-    help="Add the same network run densely, for `m2a bench` to measure against.",
+    "--with-dense/--without-dense",
+    default=True,
+    show_default=True,
+    help="Add the restorer over every pixel, which `m2a run` takes where next to nothing is left "
+    "out, and `m2a bench` measures against.",
 )
 @json_option
 def command(

@@ -7,7 +7,7 @@ a full mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,8 @@ from m2a.export.trace import DeployedMask, DeployedRestore
 from m2a.graphs.contract import CONTRACTS
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
-from m2a.runtime.graph_inputs import extract_patches, mask_graph_image
-from m2a.runtime.manifest import LIMIT_FP32
+from m2a.runtime.graph_inputs import extract_patches, mask_graph_image, to_planes
+from m2a.runtime.manifest import DENSE, LIMIT_FP32
 from m2a.runtime.sites import Sites, build_sites, pad_image, pad_mask
 from m2a.runtime.verify import MOTION_BOUND, worst
 
@@ -94,7 +94,7 @@ def measure_parity(
 
     Args:
         network: the torch network, in evaluation mode.
-        graphs: `mask` and `restore`, serialised.
+        graphs: `mask`, `restore` and, if there is one, `dense`, serialised.
         cases: what to compare on.
 
     Returns:
@@ -103,9 +103,8 @@ def measure_parity(
     Raises:
         ParityError: a stage exceeds 1e-4; the message names it and the case.
     """
-    mask_runner, restore_runner = open_runners(
-        [graphs["mask"], graphs["restore"]], backend=DEFAULT_BACKEND
-    )
+    opened = open_runners(list(graphs.values()), backend=DEFAULT_BACKEND)
+    runners = dict(zip(graphs, opened, strict=True))
     folded, gathered = DeployedMask(network.mask_predictor), DeployedRestore(network)
     errors: dict[str, float] = {}
 
@@ -125,7 +124,7 @@ def measure_parity(
             probability = network.mask_predictor(padded).sigmoid()
             folded_probability = folded(padded)
         record("mask: batch norms folded", case, _apart(probability, folded_probability))
-        output = mask_runner.run({"image": padded.numpy()})["mask"]
+        output = runners["mask"].run({"image": padded.numpy()})["mask"]
         record("mask: onnxruntime", case, _apart(folded_probability, output))
 
         sites = build_sites(pad_mask(case.mask))
@@ -135,7 +134,7 @@ def measure_parity(
             inputs = {"patches": patches, **sites.tables}
             ordered = [torch.from_numpy(inputs[p.name]) for p in CONTRACTS["restore"].inputs]
             residual, motion = gathered(*ordered)
-        outputs = restore_runner.run(inputs)
+        outputs = runners["restore"].run(inputs)
         for stage, before, after in (
             ("restore.residual: gathered", dense[0], residual),
             ("restore.residual: onnxruntime", residual, outputs["residual"]),
@@ -146,6 +145,10 @@ def measure_parity(
             ("restore.motion: onnxruntime", motion, outputs["motion"]),
         ):
             record(stage, case, _apart(before, after) / MOTION_BOUND)
+        if DENSE in graphs:
+            found = _active(runners[DENSE].run(_dense_inputs(surroundings, case)), case, sites)
+            record("dense.residual: onnxruntime", case, _apart(dense[0], found[0]))
+            record("dense.motion: onnxruntime", case, _apart(dense[1], found[1]) / MOTION_BOUND)
     return errors
 
 
@@ -156,9 +159,23 @@ def dense_rows(
     mask = torch.from_numpy(case.mask)[None, None].float()
     with torch.no_grad():
         restoration = network.restore(_tensor(case.image), mask)
-    residual = restoration.residual[0].permute(1, 2, 0).numpy()[case.mask]
+    outputs = {name: value.numpy() for name, value in restoration._asdict().items()}
+    return _active(outputs, case, sites)
+
+
+def _dense_inputs(surroundings: NDArray[np.float32], case: Case) -> dict[str, NDArray[np.float32]]:
+    mask = pad_mask(case.mask).astype(np.float32)
+    return {"image": to_planes(surroundings), "mask": mask[None, None]}
+
+
+def _active(
+    outputs: Mapping[str, NDArray[np.float32]], case: Case, sites: Sites
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A dense form's `residual` and `motion` at the active sites: [N_0, 3] and [N_2, 4]."""
+    height, width = case.mask.shape
+    residual = outputs["residual"][0].transpose(1, 2, 0)[:height, :width]
     x, y = sites.tables["site_xy"].T
-    return residual, restoration.motion[0].permute(1, 2, 0).numpy()[y, x]
+    return residual[case.mask], outputs["motion"][0].transpose(1, 2, 0)[y, x]
 
 
 def check_not_constant(residual: NDArray[np.float32]) -> None:

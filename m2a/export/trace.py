@@ -11,7 +11,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -84,7 +84,7 @@ def trace_restore(network: M2AENet) -> onnx.ModelProto:
 
 
 def trace_dense(network: M2AENet) -> onnx.ModelProto:
-    """Exports the branch-fused dense restorer, which only benchmarks run, likewise checked."""
+    """Exports the branch-fused dense restorer, likewise checked."""
     module = DenseRestorer(copy.deepcopy(network.restorer))
     return _trace(module, "dense", {"H": 96, "W": 128})
 
@@ -96,7 +96,7 @@ def _trace(module: nn.Module, graph: str, sizes: dict[str, int]) -> onnx.ModelPr
     dims = {name: torch.export.Dim(f"{name}_") for name in sizes}
     dynamic = {
         port.name: {
-            axis: step * dims[name] if step > 1 else dims[name]
+            axis: _size(name, dims, step)
             for axis, name in enumerate(port.shape)
             if isinstance(name, str)
         }
@@ -130,8 +130,15 @@ def _trace(module: nn.Module, graph: str, sizes: dict[str, int]) -> onnx.ModelPr
     return model
 
 
+def _size(name: str, sizes: Mapping[str, Any], step: int = 1) -> Any:  # noqa: ANN401 - int or Dim
+    """The size that a name such as `H` or `H+4` stands for."""
+    base, _, margin = name.partition("+")
+    size = step * sizes[base] if step > 1 else sizes[base]
+    return size + int(margin) if margin else size
+
+
 def _example(port: Port, sizes: dict[str, int]) -> Tensor:
-    shape = [sizes[dim] if isinstance(dim, str) else dim for dim in port.shape]
+    shape = [_size(dim, sizes) if isinstance(dim, str) else dim for dim in port.shape]
     if port.dtype == "int32":
         return torch.zeros(shape, dtype=torch.int32)
     return torch.rand(shape)

@@ -57,10 +57,10 @@ RESTORE_OPERATORS = frozenset(
 """No NonZero, no GatherND, no custom operator, nothing whose output shape depends on data."""
 
 DENSE_OPERATORS = (RESTORE_OPERATORS - {"MatMul", "Gemm"}) | {
-    *("And", "Clip", "Conv", "DepthToSpace", "Pad", "Range", "ReduceMean", "Reciprocal"),
+    *("And", "Clip", "Conv", "DepthToSpace", "MaxPool", "Range", "ReduceMean", "Reciprocal"),
     *("Shape", "Sqrt", "Squeeze", "Transpose"),
 }
-"""Of the dense restorer, which only benchmarks run."""
+"""Of the dense restorer."""
 
 TYPED_OPERATORS = {
     "fp32": frozenset[str](),
@@ -141,7 +141,10 @@ CONTRACTS = {
 ALL_CONTRACTS = {
     **CONTRACTS,
     "dense": Contract(
-        inputs=(Port(name="image", dtype="float32", shape=(1, 3, "H", "W")),),
+        inputs=(
+            Port(name="image", dtype="float32", shape=(1, 3, "H+4", "W+4")),
+            Port(name="mask", dtype="float32", shape=(1, 1, "H", "W")),
+        ),
         outputs=(
             Port(name="residual", dtype="float32", shape=(1, 3, "H", "W")),
             Port(name="motion", dtype="float32", shape=(1, 4, "h", "w")),
@@ -149,7 +152,7 @@ ALL_CONTRACTS = {
         operators=DENSE_OPERATORS,
     ),
 }
-"""And that of the dense restorer, which only benchmarks run."""
+"""And that of the dense restorer, for masks that leave out next to nothing."""
 
 _DTYPES = {1: "float32", 6: "int32"}
 """ONNX's number of a type → its name."""

@@ -1,7 +1,10 @@
-"""The restorer over every pixel, its branches fused: what pruning is measured against.
+"""The restorer over every pixel, its branches fused: for masks that leave out next to nothing.
 
-It is the masked dense form under a full mask, for pictures whose sides are multiples of 32, without
-the multiplications by the mask: the best that a dense runtime can be given of the same network.
+It computes what the masked dense form does at active sites; what it computes elsewhere means
+nothing. So features need not be zero at inactive sites, as long as no active site reads them: the
+mask enters into the reciprocal deviation by which each 3×3 convolution's input is multiplied
+anyway, and into what is sampled and what goes down a level. That costs next to nothing, so it is
+the best that a dense runtime can be given of the same network, and pruning is measured against it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from m2a.models.config import LEVELS, MOTION_LEVEL
 from m2a.models.reparameterize import fuse_block_kernel
 from m2a.models.restorer import (
     NORM_EPSILON,
-    STEM_RADIUS,
     Block,
     MotionAnalyzer,
     Restorer,
@@ -40,13 +42,27 @@ class DenseBlock(nn.Module):
             project.weight * scale[:, None, None, None], project.bias * scale
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps f32 [1, C, h, w] to the same shape."""
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Maps f32 [1, C, h, w] and its mask [1, 1, h, w] to the same shape."""
         centred = x - x.mean(dim=1, keepdim=True)
         variance = (centred * centred).mean(dim=1, keepdim=True)
-        left, right = self.conv(centred * (variance + NORM_EPSILON).rsqrt()).chunk(2, dim=1)
+        scale = (variance + NORM_EPSILON).rsqrt() * mask
+        left, right = self.conv(centred * scale).chunk(2, dim=1)
         out: Tensor = x + self.project(left * right)
         return out
+
+
+class DenseBlocks(nn.ModuleList):
+    """The blocks of a level, one after another."""
+
+    def __init__(self, blocks: nn.Module) -> None:
+        super().__init__(DenseBlock(block) for block in blocks.children())
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Maps f32 [1, C, h, w] and its mask to the same shape."""
+        for block in self:
+            x = block(x, mask)
+        return x
 
 
 class DenseMotionAnalyzer(nn.Module):
@@ -57,11 +73,11 @@ class DenseMotionAnalyzer(nn.Module):
         self.coefficients, self.mix = analyzer.coefficients, analyzer.mix
         self.points = analyzer.points
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps f32 [1, C, h, w] to the guided features and the motion [1, 4, h, w]."""
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps f32 [1, C, h, w] and its mask to the guided features and the motion [1, 4, h, w]."""
         channels, height, width = x.shape[1:]
         motion = bounded_motion(self.coefficients(x), dim=1)
-        rows = x.reshape(channels, height * width).T
+        rows = (x * mask).reshape(channels, height * width).T
         sampled = [
             _sample_rows(rows, displacement(motion, t, dim=1)[0], height, width)
             for t in trajectory_times(self.points).tolist()
@@ -89,42 +105,46 @@ def _sample_rows(rows: Tensor, offset: Tensor, height: int, width: int) -> Tenso
 
 
 class DenseRestorer(nn.Module):
-    """The whole of it: a picture in, residual and motion out."""
+    """The whole of it: a picture and its mask in, residual and motion out."""
 
     def __init__(self, restorer: Restorer) -> None:
         super().__init__()
         self.stem = restorer.stem
-        self.encoder = nn.ModuleList(_fused(blocks) for blocks in restorer.encoder)
-        self.decoder = nn.ModuleList(_fused(blocks) for blocks in restorer.decoder)
+        self.encoder = nn.ModuleList(DenseBlocks(blocks) for blocks in restorer.encoder)
+        self.decoder = nn.ModuleList(DenseBlocks(blocks) for blocks in restorer.decoder)
         self.down, self.up = restorer.down, restorer.up
         self.motion = DenseMotionAnalyzer(restorer.motion)
         self.head = restorer.head
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicts the residual and the motion of every pixel.
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicts the residual and the motion of the active pixels, by computing every pixel.
 
         Args:
-            image: f32 [1, 3, H, W], RGB in [0, 1], H and W multiples of 32.
+            image: f32 [1, 3, H + 4, W + 4], RGB in [0, 1], with the two pixels around it that the
+                stem reads; H and W multiples of 32.
+            mask: f32 [1, 1, H, W], 1 where a pixel is active, else 0.
 
         Returns:
-            residual f32 [1, 3, H, W] and motion f32 [1, 4, H/4, W/4].
+            residual f32 [1, 3, H, W] and motion f32 [1, 4, H/4, W/4], of any value at inactive
+            sites.
         """
-        x = self.stem(F.pad(image, [STEM_RADIUS] * 4, mode="reflect"))
+        masks = [mask]
+        for _ in range(LEVELS - 1):
+            masks.append(F.max_pool2d(masks[-1], 2))
+        x = self.stem(image)
         skips = []
         for level, encoder in enumerate(self.encoder):
-            x = encoder(x if level == 0 else self.down[level - 1](x))
+            if level:
+                x = self.down[level - 1](x * masks[level - 1])
+            x = encoder(x, masks[level])
             skips.append(x)
         motion = torch.zeros(0)
         for level in reversed(range(LEVELS - 1)):
             x = skips[level] + F.pixel_shuffle(self.up[level](x), 2)
             if level == MOTION_LEVEL:
-                x, motion = self.motion(x)
-            x = self.decoder[level](x)
+                x, motion = self.motion(x, masks[level])
+            x = self.decoder[level](x, masks[level])
         return self.head(x), motion
-
-
-def _fused(blocks: nn.Module) -> nn.Sequential:
-    return nn.Sequential(*(DenseBlock(block) for block in blocks.children()))
 
 
 def _convolution(kernel: Tensor, bias: Tensor, *, padding: int = 0) -> nn.Conv2d:

@@ -21,6 +21,7 @@ from m2a.errors import BundleError, ContractError, UsageError
 from m2a.files import read_regular
 from m2a.graphs.contract import check_serialised
 from m2a.runtime.manifest import (
+    DENSE,
     GRAPHS,
     MADE_BY,
     MANIFEST,
@@ -125,7 +126,7 @@ class Bundle(BundleDescription):
             raise UsageError(
                 f"the bundle {self.path} has no dense network; `m2a export --with-dense` adds it"
             )
-        return self._read_graph(self.dense, "dense", precision="fp32")
+        return self._read_graph(self.dense, DENSE, precision="fp32")
 
     def reference(self) -> Reference:
         """Returns the reference results.

@@ -1,13 +1,13 @@
 """One call from a blurred picture to a deblurred one (DESIGN section 7).
 
-decode → pad → mask graph → threshold and dilate → tables → patches → restoration graph → add the
+decode → pad → mask graph → threshold and dilate → restoration (`m2a.runtime.restoration`) → add the
 residual at active pixels. Both graphs run in as many spatial parts as keep within the memory
 (`m2a.runtime.parts`); `verify` feeds each of them from elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,18 @@ from m2a.errors import UsageError
 from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import Runner
 from m2a.runtime.bundle import Bundle
-from m2a.runtime.graph_inputs import unit_mask_image
+from m2a.runtime.graph_inputs import unit_planes, without_border
 from m2a.runtime.images import read_photo
 from m2a.runtime.parts import mask_parts, smallest_memory
 from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
-from m2a.runtime.restoration import GatheredRestoration, RestoredPart, check_finite
+from m2a.runtime.restoration import (
+    DENSE_COVERAGE,
+    DenseRestoration,
+    GatheredRestoration,
+    Restoration,
+    check_finite,
+)
 from m2a.runtime.result import Result, photo_of
 from m2a.runtime.sites import CELL, dilate, padded_size
 from m2a.runtime.stopwatch import Stopwatch
@@ -34,7 +40,6 @@ from m2a.runtime.workers import Buffer, Workers
 __all__ = [
     "Deblurrer",
     "Restored",
-    "RestoredPart",
     "Result",
     "check_finite",
     "check_mask",
@@ -66,6 +71,9 @@ class Deblurrer:
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is then dilated.
         max_memory: bytes that the graphs may take at a time, about.
+        gathered: restores packed active pixels.
+        dense: restores by computing every pixel; None where the bundle has no such graph in this
+            precision.
     """
 
     def __init__(
@@ -74,6 +82,7 @@ class Deblurrer:
         *,
         mask: Runner,
         restore: Runner,
+        dense: Callable[[], Runner] | None = None,
         precision: str,
         threshold: float,
         dilate: int,
@@ -95,8 +104,11 @@ class Deblurrer:
         self._mask = mask
         self._workers = Workers(threads or usable_cores())
         self._image = Buffer()
-        self._gathered = GatheredRestoration(
+        self.gathered = GatheredRestoration(
             restore, bundle.network, max_memory=max_memory, workers=self._workers
+        )
+        self.dense = dense and DenseRestoration(
+            dense, bundle.network, max_memory=max_memory, workers=self._workers
         )
 
     def __repr__(self) -> str:
@@ -137,7 +149,7 @@ class Deblurrer:
                 mask = self.active(probability)
         output = np.array(colour.source, order="C")
         motion = no_motion(*picture.size)
-        for part in self.restored_parts(picture, mask, watch):
+        for part in self.restoration_for(mask).parts(picture, mask, watch):
             with watch.stage("scatter"):
                 colour.restore_into(output, part.pixels, part.residual, self._workers)
                 motion[part.cells.slices] = part.motion
@@ -173,9 +185,11 @@ class Deblurrer:
         parts = mask_parts(self.bundle.network, picture.box, memory=self.max_memory)
         for box, outer in parts:
             with watch.stage("pad"):
-                surroundings = picture.surroundings(outer)
-                image = unit_mask_image(
-                    surroundings, picture.scale, workers=self._workers, buffer=self._image
+                image = unit_planes(
+                    without_border(picture.surroundings(outer)),
+                    picture.scale,
+                    workers=self._workers,
+                    buffer=self._image,
                 )
             with watch.stage("mask"):
                 found = self._mask.run({"image": image})["mask"][0, 0]
@@ -191,40 +205,43 @@ class Deblurrer:
         """Thresholds and dilates a probability [H, W] without padding into a mask."""
         return dilate(probability >= self.threshold, self.dilate)
 
+    def restoration_for(self, mask: NDArray[np.bool_]) -> Restoration:
+        """Who restores a mask: the dense restorer where packing the pixels no longer pays.
+
+        Args:
+            mask: bool [H, W].
+        """
+        if self.dense is not None and mask.mean() >= DENSE_COVERAGE:
+            return self.dense
+        return self.gathered
+
     def restore(
         self,
         picture: PaddedPicture,
         mask: NDArray[np.bool_],
-        watch: Stopwatch | None = None,
+        *,
+        restoration: Restoration | None = None,
     ) -> Restored:
-        """Runs the restoration graph on the active pixels, and keeps all of it.
+        """Restores the active pixels, and keeps all of it.
 
         Args:
             picture: the padded picture.
             mask: bool [H, W] without padding.
-            watch: times the stages `pad`, `tables`, `patches` and `restore`.
+            restoration: `gathered` or `dense`; None for the one that a call would take.
 
         Returns:
             The residual and the motion.
 
         Raises:
-            BackendError: as `restored_parts`.
+            BackendError: the backend failed, or returned values that are not finite.
         """
         residual = np.zeros((*picture.size, 3), np.float32)
         motion = no_motion(*picture.size)
-        for part in self.restored_parts(picture, mask, watch):
+        restoration = restoration or self.restoration_for(mask)
+        for part in restoration.parts(picture, mask, Stopwatch()):
             residual.reshape(-1, 3)[part.pixels] = part.residual
             motion[part.cells.slices] = part.motion
         return Restored(residual=residual, motion=motion)
-
-    def restored_parts(
-        self,
-        picture: PaddedPicture,
-        mask: NDArray[np.bool_],
-        watch: Stopwatch | None = None,
-    ) -> Iterator[RestoredPart]:
-        """Restores the active pixels, part by part: see `Restoration.parts`."""
-        return self._gathered.parts(picture, mask, watch or Stopwatch())
 
 
 def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> tuple[Colour, Photo | None]:

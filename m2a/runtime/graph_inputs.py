@@ -15,7 +15,15 @@ from m2a.runtime.pixels import Pixels
 from m2a.runtime.sites import BORDER, PATCH
 from m2a.runtime.workers import ALONE, Buffer, Workers
 
-__all__ = ["extract_patches", "mask_graph_image", "to_unit", "unit_mask_image", "unit_patches"]
+__all__ = [
+    "extract_patches",
+    "mask_graph_image",
+    "to_planes",
+    "to_unit",
+    "unit_patches",
+    "unit_planes",
+    "without_border",
+]
 
 Samples = TypeVar("Samples", bound=np.generic)
 
@@ -45,24 +53,39 @@ def mask_graph_image(surroundings: NDArray[Samples]) -> NDArray[Samples]:
     Returns:
         [1, 3, H', W'] of the same dtype, C-contiguous.
     """
-    inner = surroundings[BORDER:-BORDER, BORDER:-BORDER]
-    return np.ascontiguousarray(inner.transpose(2, 0, 1))[None]
+    return to_planes(without_border(surroundings))
 
 
-def unit_mask_image(
-    surroundings: Pixels, scale: float, *, workers: Workers = ALONE, buffer: Buffer | None = None
+def to_planes(samples: NDArray[Samples]) -> NDArray[Samples]:
+    """Returns [1, 3, H, W], C-contiguous, of [H, W, 3] of any dtype."""
+    return np.ascontiguousarray(samples.transpose(2, 0, 1))[None]
+
+
+def without_border(surroundings: NDArray[Samples]) -> NDArray[Samples]:
+    """A view of [H' + 4, W' + 4, 3] without the two pixels around it."""
+    return surroundings[BORDER:-BORDER, BORDER:-BORDER]
+
+
+def unit_planes(
+    samples: Pixels, scale: float, *, workers: Workers = ALONE, buffer: Buffer | None = None
 ) -> NDArray[np.float32]:
-    """`to_unit(mask_graph_image(surroundings), scale)`, some rows at a time.
+    """Makes a float picture of samples, with the channels in planes, some rows at a time.
 
-    The array is the buffer's, or new where none is given.
+    Args:
+        samples: [H, W, 3] of any dtype.
+        scale: the value of white.
+        workers: threads that share the work.
+        buffer: whose array is returned; a new one where none is given.
+
+    Returns:
+        f32 [1, 3, H, W] in [0, 1].
     """
-    inner = surroundings[BORDER:-BORDER, BORDER:-BORDER]
-    height, width = inner.shape[:2]
+    height, width = samples.shape[:2]
     image = (buffer or Buffer()).take((1, 3, height, width))
 
     def convert(rows: slice) -> None:
         # In two steps: a division that reads across the channels would take twice as long.
-        planes = np.ascontiguousarray(inner[rows].transpose(2, 0, 1))
+        planes = np.ascontiguousarray(samples[rows].transpose(2, 0, 1))
         to_unit(planes, scale, out=image[0, :, rows])
 
     workers.over(height, max(1, _SAMPLES_AT_A_TIME // (3 * width)), convert)

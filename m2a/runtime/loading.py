@@ -7,7 +7,13 @@ from pathlib import Path
 
 from m2a.errors import BackendError, EngineError, MissingDependencyError
 from m2a.machine.memory import read_memory
-from m2a.runtime.backends import DEFAULT_BACKEND, PIPELINES, check_backend, open_runners
+from m2a.runtime.backends import (
+    DEFAULT_BACKEND,
+    PIPELINES,
+    Runner,
+    check_backend,
+    open_runners,
+)
 from m2a.runtime.bundle import GRAPHS, Bundle, find_bundle
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.parts import smallest_memory
@@ -112,10 +118,15 @@ def open_bundle_on(
         optimize=optimize,
         threads=threads,
     )
+
+    def open_dense() -> Runner:
+        return open_runners([bundle.dense_graph()], backend=mask.backend, threads=threads)[0]
+
     return Deblurrer(
         bundle,
         mask=mask,
         restore=restore,
+        dense=open_dense if bundle.dense is not None and precision == "fp32" else None,
         precision=precision,
         threshold=threshold,
         dilate=dilate,

@@ -33,6 +33,8 @@ MADE_BY = {
 command of this version makes."""
 
 GRAPHS = ("mask", "restore")
+DENSE = "dense"
+"""The graph that a bundle may hold beside those, in FP32."""
 
 STAGES = ("mask", "restore.residual", "restore.motion")
 """What the graphs compute, as `verify` names it."""
@@ -82,8 +84,8 @@ class BundleDescription:
         limits: precision → stage → the largest error that `verify` accepts; FP32's are fixed,
             those of a variant come from what it measured when it was made.
         reference_file: the file of the `Reference`.
-        dense: the branch-fused dense restorer, which only benchmarks run; None where the export
-            was not asked for it.
+        dense: the branch-fused dense restorer, for masks that leave out next to nothing; None
+            where the export left it out.
     """
 
     manifest: Mapping[str, Any]
@@ -150,7 +152,7 @@ def _parse(fields: JsonFields) -> BundleDescription:
         },
         limits={precision: _limits(fields, precision) for precision in precisions},
         reference_file=_file(fields, "reference"),
-        dense=_file(fields, "dense") if "dense" in fields.content else None,
+        dense=_file(fields, DENSE) if DENSE in fields.content else None,
     )
 
 

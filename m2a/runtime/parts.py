@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from m2a.runtime.sites import CELL, LEVELS, MOTION_LEVEL, MULTIPLE
 from m2a.runtime.windows import Box
 
-__all__ = ["MAX_DISPLACEMENT", "NetworkShape", "mask_parts", "restore_parts", "smallest_memory"]
+__all__ = [
+    "MAX_DISPLACEMENT",
+    "NetworkShape",
+    "dense_parts",
+    "mask_parts",
+    "restore_parts",
+    "smallest_memory",
+]
 
 MAX_DISPLACEMENT = 48
 """Pixels per axis that a trajectory reaches at most."""
@@ -83,6 +90,11 @@ class NetworkShape:
         """Memory of tables, patches and restoration graph per active pixel, likewise."""
         return 400 + 70 * self.width
 
+    @property
+    def dense_bytes(self) -> int:
+        """Memory of the dense restorer per pixel, likewise."""
+        return 200 + 50 * self.width
+
 
 def smallest_memory(shape: NetworkShape) -> int:
     """Bytes that the smallest part takes: a box of 32×32 pixels with its halo."""
@@ -112,6 +124,21 @@ def mask_parts(shape: NetworkShape, whole: Box, *, memory: int) -> Iterator[tupl
         yield box, box.grown(halo, within=whole)
 
 
+def dense_parts(
+    shape: NetworkShape, mask: NDArray[np.bool_], *, memory: int
+) -> Iterator[tuple[Box, Box]]:
+    """Splits a padded mask for the dense restorer, as `restore_parts` does for the gathered one."""
+    halo, whole = shape.restore_halo, Box.of((mask.shape[0], mask.shape[1]))
+    counts = _active_counts(mask)
+
+    def fits(box: Box) -> bool:
+        outer = box.grown(halo, within=whole)
+        return outer.height * outer.width * (shape.dense_bytes + shape.area_bytes) <= memory
+
+    for part in _split(whole, fits, shrink=lambda box: _active(counts, box)):
+        yield part, part.grown(halo, within=whole)
+
+
 def restore_parts(
     shape: NetworkShape, mask: NDArray[np.bool_], *, memory: int
 ) -> Iterator[tuple[Box, Box]]:
@@ -127,8 +154,7 @@ def restore_parts(
         they hold all of them.
     """
     halo, whole = shape.restore_halo, Box.of((mask.shape[0], mask.shape[1]))
-    tiles = mask.reshape(mask.shape[0] // MULTIPLE, MULTIPLE, -1, MULTIPLE)
-    counts = tiles.sum(axis=(1, 3), dtype=np.int64)
+    counts = _active_counts(mask)
 
     def fits(box: Box) -> bool:
         outer = box.grown(halo, within=whole)
@@ -166,6 +192,13 @@ def _split(
     for top, left, bottom, right in ends:
         half = Box(top=top, left=left, bottom=bottom, right=right)
         yield from _split(half, fits, shrink)
+
+
+def _active_counts(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Active pixels of each tile of 32×32: [H' / 32, W' / 32]."""
+    tiles = mask.reshape(mask.shape[0] // MULTIPLE, MULTIPLE, -1, MULTIPLE)
+    counts: NDArray[np.int64] = tiles.sum(axis=(1, 3), dtype=np.int64)
+    return counts
 
 
 def _active(counts: NDArray[np.int64], box: Box) -> Box | None:

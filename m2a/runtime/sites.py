@@ -223,6 +223,13 @@ class _Level:
         return 4 * parent + 2 * (fine.y % 2) + fine.x % 2
 
 
+def has_active(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which 4×4 cells have an active pixel: bool [H, W] → [H / 4, W / 4]."""
+    for _ in range(MOTION_LEVEL):
+        mask = _max_pool(mask)
+    return mask
+
+
 def _max_pool(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     rows: NDArray[np.bool_] = mask[0::2] | mask[1::2]
     return rows[:, 0::2] | rows[:, 1::2]

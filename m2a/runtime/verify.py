@@ -19,7 +19,7 @@ from m2a.errors import UsageError
 from m2a.runtime.bundle import Bundle
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.loading import open_bundle_on
-from m2a.runtime.manifest import STAGES
+from m2a.runtime.manifest import LIMIT_FP32, STAGES
 from m2a.runtime.parts import MAX_DISPLACEMENT
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
 from m2a.runtime.windows import PaddedPicture
@@ -31,10 +31,14 @@ MOTION_BOUND = float(MAX_DISPLACEMENT)
 """|d| in pixels per axis: motion errors are stated as a share of it."""
 
 
+_OF_RESIDUAL = "largest difference of what is added to a pixel (range 0 to 1)"
+_OF_MOTION = f"largest difference of the motion, as a share of {MAX_DISPLACEMENT} pixels"
 _LARGEST = {
     "mask": "largest difference of the probability (0 to 1)",
-    "restore.residual": "largest difference of what is added to a pixel (range 0 to 1)",
-    "restore.motion": f"largest difference of the motion, as a share of {MAX_DISPLACEMENT} pixels",
+    "restore.residual": _OF_RESIDUAL,
+    "restore.motion": _OF_MOTION,
+    "dense.residual": _OF_RESIDUAL,
+    "dense.motion": _OF_MOTION,
 }
 _RELATIVE = "error as a share of the reference's own variation (RMS)"
 _LEVELS = "largest difference of the finished picture from its stages, of 255 levels"
@@ -133,7 +137,7 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
         pairs["mask"] = (logits(probability), logits(expected.probability))
     stages = []
     if expected.mask.any():
-        restored = deblurrer.restore(picture, expected.mask)
+        restored = deblurrer.restore(picture, expected.mask, restoration=deblurrer.gathered)
         residual = restored.residual[expected.mask]
         active = np.isfinite(restored.motion)
         pairs["restore.residual"] = (residual, expected.residual)
@@ -141,6 +145,13 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
             restored.motion[active] / MOTION_BOUND,
             expected.motion[active] / MOTION_BOUND,
         )
+        if deblurrer.dense is not None:
+            densely = deblurrer.restore(picture, expected.mask, restoration=deblurrer.dense)
+            pairs["dense.residual"] = (densely.residual[expected.mask], expected.residual)
+            pairs["dense.motion"] = (
+                densely.motion[active] / MOTION_BOUND,
+                expected.motion[active] / MOTION_BOUND,
+            )
         error = _picture_error(deblurrer, colour, expected.mask, residual)
         stages = [Stage(name="picture", error=error, limit=1.0, measure=_LEVELS)]
     measure = relative_error if relative else _largest_error
@@ -149,7 +160,7 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
             Stage(
                 name=name,
                 error=measure(*pair),
-                limit=limits[name],
+                limit=limits.get(name, LIMIT_FP32),
                 measure=_RELATIVE if relative else _LARGEST[name],
             )
             for name, pair in pairs.items()
@@ -227,7 +238,7 @@ def _computed(bundle: Bundle, deblurrer: Deblurrer, image: Pixels) -> _Expected:
         return _Expected(
             image=image, probability=probability, mask=mask, residual=empty, motion=empty
         )
-    restored = slow.restore(picture, mask)
+    restored = slow.restore(picture, mask, restoration=slow.gathered)
     return _Expected(
         image=image,
         probability=probability,

@@ -85,7 +85,7 @@ def test_several_targets_and_json_and_the_packaged_model(invoke, tmp_path):
         ((), 1, "there is none here; name the GPU that it is for with --target: sm75"),
         (("--target", "sm86", "--target", "sm87"), 2, "does not build for sm87 ahead of time"),
         (("--target", "sm86", "--flavour", "trt"), 1, ".[tensorrt]"),
-        (("--target", "sm86", "--bundle", "nowhere"), 1, "is not a bundle"),
+        (("--target", "sm86", "--bundle", "nowhere"), 2, "is not a bundle"),
     ],
 )
 def test_misuse_is_one_line_before_any_work(invoke, tmp_path, arguments, code, words):

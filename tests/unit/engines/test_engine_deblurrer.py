@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from engine_cases import MACHINE, add_engines
+from engine_cases import MACHINE, add_engines, load_gathering
 from masks import draw_mask
 from PIL import Image
 
@@ -31,7 +31,7 @@ def test_the_result_is_that_of_the_cpu_bit_for_bit(bundle, gpu):
     deblurrer = m2a.load(bundle.path, backend="tensorrt", dilate=2)
     for seed, mask in enumerate([None, draw_mask("random", 50, 70, seed=3)]):
         found = deblurrer(picture(seed=seed), mask=mask)
-        expected = m2a.load(bundle.path, dilate=2)(picture(seed=seed), mask=mask)
+        expected = load_gathering(bundle.path, dilate=2)(picture(seed=seed), mask=mask)
         assert np.array_equal(found.image, expected.image)
         assert np.array_equal(found.mask, expected.mask)
         assert np.array_equal(found.motion, expected.motion, equal_nan=True)
@@ -134,7 +134,7 @@ def test_the_command_line_runs_it(bundle, gpu, tmp_path):
     done = CliRunner().invoke(main, [*command, *options])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["backend"] == "tensorrt"
-    expected = m2a.load(bundle.path, dilate=2)(picture())
+    expected = load_gathering(bundle.path, dilate=2)(picture())
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), expected.image)
 
 

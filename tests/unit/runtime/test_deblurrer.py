@@ -10,7 +10,11 @@ from random_network import dense_rows
 
 import m2a
 from m2a.errors import BackendError, ImageError, UsageError
-from m2a.runtime import Deblurrer, load
+from m2a.runtime import Deblurrer, load, loading
+from m2a.runtime.backends import open_runners
+from m2a.runtime.pixels import check_pixels
+from m2a.runtime.restoration import DENSE_COVERAGE
+from m2a.runtime.windows import PaddedPicture
 
 KINDS = [
     (np.uint8, (50, 70)),
@@ -168,6 +172,37 @@ def test_a_mask_that_does_not_fit_is_a_misuse(deblurrer, mask):
 def test_what_is_no_picture_is_refused(deblurrer, image):
     with pytest.raises(ImageError, match="found"):
         deblurrer(image)
+
+
+@pytest.mark.parametrize("kind", ["random", "border", "single", "full", "corners"])
+def test_dense_and_gathered_restore_the_same(deblurrer, kind):
+    image, mask = PaddedPicture(check_pixels(picture())), draw_mask(kind, 50, 70, seed=6)
+    gathered = deblurrer.restore(image, mask, restoration=deblurrer.gathered)
+    dense = deblurrer.restore(image, mask, restoration=deblurrer.dense)
+    assert gathered.residual[mask].std() > 0.05
+    # The same sums in another order.
+    assert np.abs(dense.residual - gathered.residual).max() <= 1e-5
+    assert np.array_equal(np.isnan(dense.motion), np.isnan(gathered.motion))
+    assert np.nanmax(np.abs(dense.motion - gathered.motion)) <= 48e-5
+
+
+def test_the_dense_restorer_is_opened_where_next_to_nothing_is_left_out(tiny_bundle, monkeypatch):
+    opened = []
+
+    def opening(graphs, **options):
+        opened.append(len(graphs))
+        return open_runners(graphs, **options)
+
+    monkeypatch.setattr(loading, "open_runners", opening)
+    deblurrer = load(tiny_bundle)
+    mask = np.zeros((50, 70), bool)
+    mask[: int(50 * DENSE_COVERAGE) - 1] = True
+    assert "tables" in deblurrer(picture(), mask=mask).seconds
+    assert opened == [2]
+    mask[: int(50 * DENSE_COVERAGE) + 1] = True
+    for _ in range(2):
+        assert "tables" not in deblurrer(picture(), mask=mask).seconds
+    assert opened == [2, 1]
 
 
 @pytest.mark.parametrize("kind", ["random", "border", "single", "full"])

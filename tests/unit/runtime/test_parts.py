@@ -11,7 +11,7 @@ from masks import draw_mask
 from m2a.errors import UsageError
 from m2a.runtime import load
 from m2a.runtime.graph_inputs import to_unit
-from m2a.runtime.parts import NetworkShape, mask_parts, restore_parts
+from m2a.runtime.parts import NetworkShape, dense_parts, mask_parts, restore_parts
 from m2a.runtime.pixels import check_pixels
 from m2a.runtime.sites import pad_image, pad_mask
 from m2a.runtime.windows import Box, PaddedPicture
@@ -42,7 +42,8 @@ def deblurrer(tiny_bundle):
 def in_parts(tiny_bundle):
     """Takes parts as small as the halos allow, far below what is accepted from a user."""
     deblurrer = load(tiny_bundle, dilate=0)
-    deblurrer.max_memory = 2**22
+    for part in (deblurrer, deblurrer.gathered, deblurrer.dense):
+        part.max_memory = 2**22
     return deblurrer
 
 
@@ -56,12 +57,20 @@ def test_the_probability_does_not_depend_on_the_split(deblurrer, in_parts):
 
 
 @pytest.mark.parametrize("kind", ["full", "random", "checkerboard", "rows"])
-def test_the_restoration_does_not_depend_on_the_split(deblurrer, in_parts, kind):
+@pytest.mark.parametrize(
+    ("restoration", "split"), [("gathered", restore_parts), ("dense", dense_parts)]
+)
+def test_the_restoration_does_not_depend_on_the_split(
+    deblurrer, in_parts, kind, restoration, split
+):
     mask = draw_mask(kind, 330, 420, seed=5)
     padded = PaddedPicture(check_pixels(picture(330, 420)))
-    parts = restore_parts(deblurrer.bundle.network, pad_mask(mask), memory=in_parts.max_memory)
+    parts = split(deblurrer.bundle.network, pad_mask(mask), memory=in_parts.max_memory)
     assert len(list(parts)) > 3
-    expected, found = deblurrer.restore(padded, mask), in_parts.restore(padded, mask)
+    expected, found = (
+        opened.restore(padded, mask, restoration=getattr(opened, restoration))
+        for opened in (deblurrer, in_parts)
+    )
     assert expected.residual[mask].std() > 0.05
     assert np.abs(found.residual - expected.residual).max() <= SPLIT
     assert np.array_equal(np.isnan(found.motion), np.isnan(expected.motion))
@@ -88,7 +97,8 @@ def test_what_lies_beyond_the_halo_does_not_matter(deblurrer):
     image = picture(height, width)
 
     def inside(mask):
-        restored = deblurrer.restore(PaddedPicture(check_pixels(image)), mask)
+        padded = PaddedPicture(check_pixels(image))
+        restored = deblurrer.restore(padded, mask, restoration=deblurrer.gathered)
         return restored.residual[box.slices]
 
     expected = inside(mask)

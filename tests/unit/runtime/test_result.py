@@ -54,7 +54,7 @@ def test_a_photo_is_saved_with_what_its_file_had(deblurrer, photo, mask, convert
 
 def test_nothing_is_replaced_unasked_but_the_source_if_asked(deblurrer, photo, mask):
     result = deblurrer(photo, mask=mask)
-    with pytest.raises(UsageError, match="overwrite=True"):
+    with pytest.raises(UsageError, match="give --overwrite"):
         result.save(photo)
     result.save(photo, overwrite=True)
     with Image.open(photo) as saved:

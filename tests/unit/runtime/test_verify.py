@@ -18,7 +18,9 @@ from m2a.runtime.bundle import open_bundle
 from m2a.runtime.loading import load, open_bundle_on
 from m2a.runtime.verify import Stage, Verification, verify
 
-STAGES = ["mask", "restore.residual", "restore.motion", "picture"]
+STAGES = [
+    *("mask", "restore.residual", "restore.motion", "dense.residual", "dense.motion", "picture")
+]
 
 
 def picture(height=50, width=70, channels=3):

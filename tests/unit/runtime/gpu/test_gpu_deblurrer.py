@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from emulated_device import OrtEngine, at
+from engine_cases import load_gathering
 from masks import draw_mask
 from PIL import Image
 
 from m2a.errors import BackendError, ImageError, UsageError
-from m2a.runtime import load
 from m2a.runtime.bundle import open_bundle
 from m2a.runtime.verify import verify
 
@@ -57,7 +57,7 @@ def test_the_result_is_that_of_the_cpu_bit_for_bit(
 ):
     image = picture(dtype, shape)
     mask = draw_mask("random", *shape[:2], seed=3) if given else None
-    expected = load(tiny_bundle, dilate=2)(image, mask=mask)
+    expected = load_gathering(tiny_bundle, dilate=2)(image, mask=mask)
     assert expected.mask.sum() > 0
     assert_same(open_on_device(dilate=2)(image, mask=mask), expected)
 
@@ -65,15 +65,15 @@ def test_the_result_is_that_of_the_cpu_bit_for_bit(
 @pytest.mark.parametrize("kind", ["single", "corners", "border", "full", "checkerboard", "rows"])
 def test_masks_of_all_kinds(open_on_device, tiny_bundle, kind):
     image, mask = picture(), draw_mask(kind, 50, 70, seed=6)
-    assert_same(open_on_device()(image, mask=mask), load(tiny_bundle)(image, mask=mask))
+    assert_same(open_on_device()(image, mask=mask), load_gathering(tiny_bundle)(image, mask=mask))
 
 
 @pytest.mark.parametrize("dilate", [0, 1, 100])
 def test_thresholds_and_dilations_are_the_same(open_on_device, tiny_bundle, dilate):
     image = picture()
-    high = float(np.quantile(load(tiny_bundle)(image).probability, 0.999))
+    high = float(np.quantile(load_gathering(tiny_bundle)(image).probability, 0.999))
     settings = {"threshold": high, "dilate": dilate}
-    expected = load(tiny_bundle, **settings)(image)
+    expected = load_gathering(tiny_bundle, **settings)(image)
     assert expected.mask.any()
     assert_same(open_on_device(**settings)(image), expected)
 
@@ -87,7 +87,7 @@ def test_numbers_of_any_type_are_taken(open_on_device):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 40, 3), (33, 1, 4), (2, 2, 2)])
 def test_the_smallest_pictures(open_on_device, tiny_bundle, shape):
     image, mask = picture(shape=shape), np.ones(shape[:2], bool)
-    assert_same(open_on_device()(image, mask=mask), load(tiny_bundle)(image, mask=mask))
+    assert_same(open_on_device()(image, mask=mask), load_gathering(tiny_bundle)(image, mask=mask))
 
 
 @pytest.mark.parametrize("mask", [np.zeros((50, 70), bool), None])
@@ -103,7 +103,7 @@ def test_nothing_to_restore_returns_the_input(open_on_device, mask):
 
 def test_memory_is_reused_and_what_was_returned_stays(open_on_device, tiny_bundle, device):
     """Large, small, large, of other types: nothing of the last picture shows in the next."""
-    deblurrer, on_cpu = open_on_device(), load(tiny_bundle)
+    deblurrer, on_cpu = open_on_device(), load_gathering(tiny_bundle)
     kept = []
     for seed, (dtype, shape) in enumerate(
         [
@@ -175,7 +175,7 @@ def test_a_read_only_view_of_any_strides_is_taken(open_on_device, tiny_bundle):
     image = picture(shape=(100, 70, 3))[::2, ::-1, ::-1]
     image.flags.writeable = False
     mask = np.asfortranarray(draw_mask("random", 50, 70, seed=3))
-    assert_same(open_on_device()(image, mask=mask), load(tiny_bundle)(image, mask=mask))
+    assert_same(open_on_device()(image, mask=mask), load_gathering(tiny_bundle)(image, mask=mask))
 
 
 def test_what_does_not_fit_is_refused_as_on_the_cpu(open_on_device):
@@ -216,7 +216,7 @@ def test_after_a_failure_the_next_picture_is_deblurred(
         deblurrer(picture(), mask=mask)
     assert device.waits > waits + 1  # for the counts, and for what was queued before it failed
     monkeypatch.setattr(OrtEngine, "enqueue", enqueue)
-    assert_same(deblurrer(picture(), mask=mask), load(tiny_bundle)(picture(), mask=mask))
+    assert_same(deblurrer(picture(), mask=mask), load_gathering(tiny_bundle)(picture(), mask=mask))
 
 
 def test_single_stages_and_verify_work_on_it(open_on_device, tiny_bundle):
