@@ -157,7 +157,7 @@ class Deblurrer:
             image=output,
             mask=mask.copy(),
             probability=probability,
-            coverage=float(mask.mean()),
+            coverage=coverage_of(mask),
             motion=motion,
             seconds=watch.seconds,
             backend=self.backend,
@@ -211,7 +211,7 @@ class Deblurrer:
         Args:
             mask: bool [H, W].
         """
-        if self.dense is not None and mask.mean() >= DENSE_COVERAGE:
+        if self.dense is not None and coverage_of(mask) >= DENSE_COVERAGE:
             return self.dense
         return self.gathered
 
@@ -284,6 +284,11 @@ def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != size:
         found = f"{getattr(mask, 'dtype', type(mask).__name__)}{list(np.shape(mask))}"
         raise UsageError(f"the mask is {found}, expected bool{list(size)}, the picture's size")
+
+
+def coverage_of(mask: NDArray[np.bool_]) -> float:
+    """Active pixels / all pixels of a mask [H, W]."""
+    return np.count_nonzero(mask) / mask.size
 
 
 def no_motion(height: int, width: int) -> NDArray[np.float32]:

@@ -169,11 +169,9 @@ class DenseRestoration:
             with watch.stage("restore"):
                 outputs = runner.run(feeds)
             with watch.stage("scatter"):
-                kept, pixels = _placed(
-                    np.flatnonzero(active), box=box, outer=outer, width=picture.size[1]
-                )
-                rows = np.flatnonzero(active)[kept]
-                residual = outputs["residual"].reshape(3, -1).take(rows, axis=1).T
+                rows = np.flatnonzero(active)
+                kept, pixels = _placed(rows, box=box, outer=outer, width=picture.size[1])
+                residual = outputs["residual"].reshape(3, -1).take(rows[kept], axis=1).T
                 cells = box.inside(outer).scaled(CELL).slices
                 motion = np.where(
                     has_active(active)[cells][..., None],
