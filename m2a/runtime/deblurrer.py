@@ -145,15 +145,7 @@ class Deblurrer:
         dilate: int,
         max_memory: int,
     ) -> None:
-        if not 0 < threshold <= 1:
-            raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
-        if dilate < 0:
-            raise UsageError(f"the dilation must not be negative, found {dilate}")
-        if max_memory < (least := smallest_memory(bundle.network)):
-            raise UsageError(
-                f"this network needs at least {least / 2**20:.0f} MiB at a time, "
-                f"found a limit of {max_memory / 2**20:.0f} MiB"
-            )
+        check_options(bundle, threshold=threshold, dilate=dilate, max_memory=max_memory)
         self.bundle = bundle
         self.backend = mask.backend
         self.precision = precision
@@ -396,7 +388,7 @@ def open_bundle_on(
     """
     threshold = bundle.threshold if threshold is None else threshold
     dilate = bundle.dilate if dilate is None else dilate
-    max_memory = _default_memory(bundle) if max_memory is None else max_memory
+    max_memory = default_memory(bundle) if max_memory is None else max_memory
     if backend in PIPELINES:
         try:
             opened: Deblurrer = importlib.import_module(PIPELINES[backend]).open_on_gpu(
@@ -430,7 +422,26 @@ def open_bundle_on(
     )
 
 
-def _default_memory(bundle: Bundle) -> int:
+def check_options(bundle: Bundle, *, threshold: float, dilate: int, max_memory: int | None) -> None:
+    """Checks what a `Deblurrer` is to be opened with; memory that is not known yet is None.
+
+    Raises:
+        UsageError: an option is out of range, or the memory does not suffice.
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
+    if dilate < 0:
+        raise UsageError(f"the dilation must not be negative, found {dilate}")
+    least = smallest_memory(bundle.network)
+    if max_memory is not None and max_memory < least:
+        raise UsageError(
+            f"this network needs at least {least / 2**20:.0f} MiB at a time, "
+            f"found a limit of {max_memory / 2**20:.0f} MiB"
+        )
+
+
+def default_memory(bundle: Bundle) -> int:
+    """Bytes that the graphs may take at a time unless told otherwise."""
     memory = read_memory()
     free = UNKNOWN_MEMORY if memory is None else memory.free
     return max(int(free * SHARE_OF_MEMORY), smallest_memory(bundle.network))
