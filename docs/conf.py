@@ -51,7 +51,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(bool|dict|float|int|list|str|tuple|None|bytes|Exception|ValueError)"),
     # Names of types that a signature shows and that need no entry of their own.
     (r"py:.*", r"(m2a\.runtime\.pixels\.)?Pixels"),
-    (r"py:.*", r"(m2a\.runtime\.(backends|deblurrer)\.)?(Runner|Stopwatch)"),
+    (r"py:.*", r"(m2a\.runtime\.(backends|stopwatch)\.)?(Runner|Stopwatch)"),
     (r"py:.*", r"tuple\[.*"),
 ]
 

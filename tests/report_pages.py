@@ -11,8 +11,8 @@ import numpy as np
 from m2a.reports import Provenance, Shown
 from m2a.reports.layers import draw_layers
 from m2a.runtime.bundle import PACKAGED, open_bundle
-from m2a.runtime.deblurrer import Result
 from m2a.runtime.photo import Photo
+from m2a.runtime.result import Result
 
 RED, BLUE = (200, 40, 40), (40, 40, 200)
 """A photo's colour before, and that of its restored pixels after."""

@@ -17,12 +17,13 @@ from m2a.errors import UsageError
 from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import open_runners
 from m2a.runtime.bundle import Bundle
-from m2a.runtime.deblurrer import Deblurrer, Stopwatch
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import decode_photo
 from m2a.runtime.encoding import encode_photo
 from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Pixels, check_pixels
 from m2a.runtime.sites import mask_graph_image
+from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.windows import PaddedPicture, to_unit
 
 COMPUTED = ("pad", "mask", "threshold", "tables", "patches", "restore", "scatter")

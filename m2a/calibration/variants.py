@@ -26,15 +26,8 @@ from m2a.graphs.contract import check_contract
 from m2a.graphs.float16 import to_float16
 from m2a.graphs.manifest import graph_entries, graph_path
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
-from m2a.runtime.bundle import (
-    GRAPHS,
-    LIMIT_FP32,
-    MANIFEST,
-    STAGES,
-    Bundle,
-    Reference,
-    open_bundle,
-)
+from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle, Reference, open_bundle
+from m2a.runtime.manifest import LIMIT_FP32, STAGES
 from m2a.runtime.sites import (
     build_sites,
     extract_patches,

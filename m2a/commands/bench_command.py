@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -19,15 +20,12 @@ from m2a.benchmark.analysis import (
 )
 from m2a.benchmark.measure import COMPUTED, Benchmark, Case, measure
 from m2a.benchmark.scenes import blob_mask, noise_picture
+from m2a.commands.opening import Opening, opening_options
 from m2a.commands.options import (
     EXISTING_OR_NOT,
-    backend_options,
-    bundle_option,
-    chosen_bundle,
     json_option,
     overwrite_option,
     print_json,
-    resource_options,
 )
 from m2a.diagnosis.versions import installed_versions
 from m2a.errors import UsageError
@@ -35,7 +33,7 @@ from m2a.files import atomic_write, check_target
 from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import BACKENDS, PIPELINES
 from m2a.runtime.bundle import PRECISIONS
-from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.encoding import suffix_of
 from m2a.runtime.images import read_photo
 
@@ -76,9 +74,7 @@ COVERAGES = "1,2,5,10,20,40,100"
     help="Compare with what --save wrote; exit with 1 where it became slower beyond noise.",
 )
 @overwrite_option
-@bundle_option
-@backend_options
-@resource_options
+@opening_options(precision=False)
 @json_option
 def command(
     image: Path | None,
@@ -91,11 +87,7 @@ def command(
     save: Path | None,
     baseline: Path | None,
     overwrite: bool,
-    bundle: Path | None,
-    backend: str,
-    allow_fallback: bool,
-    max_memory: int | None,
-    threads: int | None,
+    opening: Opening,
     as_json: bool,
 ) -> None:
     """Time every stage, at one coverage after another, in turns.
@@ -114,40 +106,33 @@ def command(
     for path in (plot, save):
         if path is not None:
             check_target(path, overwrite=overwrite)
-    if backend in PIPELINES:
+    if opening.backend in PIPELINES:
         raise UsageError(
-            f"--backend: found {backend}, expected one of {', '.join(BACKENDS)}, which compute the "
-            "dense network and matrix products too; `m2a run --json` tells the stages' times of any"
+            f"--backend: found {opening.backend}, expected one of {', '.join(BACKENDS)}, which "
+            "compute the dense network and matrix products too; `m2a run --json` tells the stages' "
+            "times of any"
         )
     # All that can fail by itself comes before the measurement, which takes minutes.
     earlier = None if baseline is None else read_baseline(baseline)
     draw = None if plot is None else _drawing()
-    opened = chosen_bundle(bundle)
+    bundle = opening.find()
     deblurrers = [
-        open_bundle_on(
-            opened,
-            backend=backend,
-            precision=precision,
-            allow_fallback=allow_fallback,
-            max_memory=max_memory,
-            threads=threads,
-        )
-        for precision in precisions or ("fp32",)
+        replace(opening, precision=precision).open(bundle) for precision in precisions or ("fp32",)
     ]
     cases = _synthetic(sizes, coverages) if image is None else [_photo(image, deblurrers[0])]
     if earlier is not None:
         earlier.check(
             backend=deblurrers[0].backend,
-            threads=threads or usable_cores(),
+            threads=opening.threads or usable_cores(),
             pictures={(case.name, one.precision) for case in cases for one in deblurrers},
         )
     benchmark = measure(
-        opened,
+        bundle,
         deblurrers,
         cases,
         warmup=warmup,
         repeats=repeats,
-        threads=threads,
+        threads=opening.threads,
         progress=lambda name: click.echo(f"{name} …", err=True),
     )
     content = to_json(benchmark, installed_versions())

@@ -6,31 +6,18 @@ from pathlib import Path
 
 import click
 
-from m2a.commands.options import (
-    EXISTING_OR_NOT,
-    backend_options,
-    bundle_option,
-    chosen_bundle,
-    json_option,
-    precision_option,
-    print_json,
-)
+from m2a.commands.opening import Opening, opening_options
+from m2a.commands.options import EXISTING_OR_NOT, json_option, print_json
 from m2a.evaluation import evaluate
-from m2a.runtime.deblurrer import open_bundle_on
 
 
 @click.command("eval")
 @click.argument("folder", type=EXISTING_OR_NOT)
-@bundle_option
-@backend_options
-@precision_option
+@opening_options()
 @json_option
 def command(
     folder: Path,
-    bundle: Path | None,
-    backend: str,
-    allow_fallback: bool,
-    precision: str,
+    opening: Opening,
     as_json: bool,
 ) -> None:
     """Measure PSNR and SSIM inside the true mask, and how well mask and motion are found.
@@ -42,14 +29,8 @@ def command(
     Example:
       m2a synth photos -o known --count 100 && m2a eval known
     """
-    deblurrer = open_bundle_on(
-        chosen_bundle(bundle),
-        backend=backend,
-        precision=precision,
-        allow_fallback=allow_fallback,
-    )
     evaluation = evaluate(
-        deblurrer, folder, progress=lambda score: click.echo(f"{score.name} …", err=True)
+        opening.open(), folder, progress=lambda score: click.echo(f"{score.name} …", err=True)
     )
     if as_json:
         print_json(evaluation.to_json())

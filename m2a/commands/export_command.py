@@ -7,12 +7,8 @@ from pathlib import Path
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT, json_option, print_json
-from m2a.runtime.bundle import (
-    DEFAULT_DILATE,
-    DEFAULT_DIRECTORY,
-    DEFAULT_THRESHOLD,
-    open_bundle,
-)
+from m2a.runtime.bundle import DEFAULT_DIRECTORY, open_bundle
+from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 
 
 @click.command("export")

@@ -95,24 +95,14 @@ def resource_options(command: Command) -> Command:
     return memory(threads(command))
 
 
-def mask_options(command: Command) -> Command:
-    """`--threshold P`, `--dilate N` and `--mask-in FILE|full`."""
-    threshold = click.option(
-        "--threshold",
-        type=float,
-        help="A pixel is restored where its blur probability is at least this. "
-        "[default: the bundle's]",
-    )
-    dilate = click.option(
-        "--dilate", type=int, help="Pixels by which the mask is widened. [default: the bundle's]"
-    )
-    mask_in = click.option(
+def mask_option(command: Command) -> Command:
+    """`--mask-in FILE|full`."""
+    return click.option(
         "--mask-in",
         metavar="FILE|full",
         help="Restore these pixels instead of the predicted ones: a picture whose bright pixels "
         "are the mask, or all pixels.",
-    )
-    return threshold(dilate(mask_in(command)))
+    )(command)
 
 
 def overwrite_option(command: Command) -> Command:

@@ -11,17 +11,13 @@ import click
 
 from m2a.commands.config_file import config_option
 from m2a.commands.interrupts import held_interrupts
+from m2a.commands.opening import Opening, opening_options
 from m2a.commands.options import (
     EXISTING_OR_NOT,
-    backend_options,
-    bundle_option,
-    chosen_bundle,
     json_option,
-    mask_options,
+    mask_option,
     overwrite_option,
-    precision_option,
     print_json,
-    resource_options,
 )
 from m2a.commands.run_report import fields_of
 from m2a.diagnosis.versions import installed_versions
@@ -37,7 +33,7 @@ from m2a.reports import (
     report_photos,
 )
 from m2a.runtime.batch import DONE, FAILED, Outcome, check_mask, mask_files
-from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.plan import check_not_read
 
 _SUFFIXES = (".html", ".htm")
@@ -54,28 +50,18 @@ _SUFFIXES = (".html", ".htm")
     help="The page to write.",
 )
 @config_option
-@bundle_option
-@backend_options
-@precision_option
-@mask_options
+@opening_options()
+@mask_option
 @overwrite_option
-@resource_options
 @json_option
 @click.pass_context
 def command(
     ctx: click.Context,
     images: tuple[Path, ...],
     output: Path,
-    bundle: Path | None,
-    backend: str,
-    allow_fallback: bool,
-    precision: str,
-    threshold: float | None,
-    dilate: int | None,
+    opening: Opening,
     mask_in: str | None,
     overwrite: bool,
-    max_memory: int | None,
-    threads: int | None,
     as_json: bool,
 ) -> None:
     """Deblur IMAGE and write a page that shows before and after, mask, motion and figures.
@@ -91,16 +77,7 @@ def command(
       m2a report photos/*.jpg -o report.html --overwrite
     """
     _check(images, output, mask_in, overwrite=overwrite)
-    deblurrer = open_bundle_on(
-        chosen_bundle(bundle),
-        backend=backend,
-        precision=precision,
-        threshold=threshold,
-        dilate=dilate,
-        allow_fallback=allow_fallback,
-        max_memory=max_memory,
-        threads=threads,
-    )
+    deblurrer = opening.open()
     photos: list[Shown | Failed]
     if len(images) == 1:
         photos = [report_photo(images[0], deblurrer, mask=mask_in)]
@@ -115,7 +92,7 @@ def command(
         photos,
         Provenance(
             bundle=deblurrer.bundle,
-            precision=precision,
+            precision=deblurrer.precision,
             threshold=deblurrer.threshold,
             dilate=deblurrer.dilate,
             mask=mask_in,

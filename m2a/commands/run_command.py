@@ -14,17 +14,13 @@ import click
 
 from m2a.commands.config_file import config_option
 from m2a.commands.interrupts import held_interrupts
+from m2a.commands.opening import Opening, opening_options
 from m2a.commands.options import (
     EXISTING_OR_NOT,
-    backend_options,
-    bundle_option,
-    chosen_bundle,
     json_option,
-    mask_options,
+    mask_option,
     overwrite_option,
-    precision_option,
     print_json,
-    resource_options,
 )
 from m2a.commands.run_report import echo_outcome, fields_of, summary_of
 from m2a.errors import ImageError, UsageError, on_one_line
@@ -41,7 +37,7 @@ from m2a.runtime.batch import (
     outcome_of,
     write_files,
 )
-from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import MAX_PIXELS, decode_photo, largest_file
 from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of
 from m2a.runtime.images import read_photo
@@ -63,10 +59,8 @@ Open = Callable[[], Deblurrer]
     "are several inputs; or - for standard output.",
 )
 @config_option
-@bundle_option
-@backend_options
-@precision_option
-@mask_options
+@opening_options()
+@mask_option
 @click.option("--mask-out", type=EXISTING_OR_NOT, help="Write the restored pixels as a PNG.")
 @click.option(
     "--compare-out", type=EXISTING_OR_NOT, help="Write before and after, side by side, as a PNG."
@@ -112,17 +106,11 @@ Open = Callable[[], Deblurrer]
     help="Of a video: the encoder's constant rate factor; lower is better and larger. "
     "[default: 16]",
 )
-@resource_options
 @json_option
 def command(
     images: tuple[str, ...],
     output: str,
-    bundle: Path | None,
-    backend: str,
-    allow_fallback: bool,
-    precision: str,
-    threshold: float | None,
-    dilate: int | None,
+    opening: Opening,
     mask_in: str | None,
     mask_out: Path | None,
     compare_out: Path | None,
@@ -134,8 +122,6 @@ def command(
     strip_metadata: bool,
     quality: int | None,
     max_pixels: int,
-    max_memory: int | None,
-    threads: int | None,
     crf: int | None,
     as_json: bool,
 ) -> None:
@@ -168,18 +154,6 @@ def command(
     wanted = {"mask": mask_out, "compare": compare_out, "motion": motion_out}
     pictures = {name: path for name, path in wanted.items() if path is not None}
 
-    def open_deblurrer() -> Deblurrer:
-        return open_bundle_on(
-            chosen_bundle(bundle),
-            backend=backend,
-            precision=precision,
-            threshold=threshold,
-            dilate=dilate,
-            allow_fallback=allow_fallback,
-            max_memory=max_memory,
-            threads=threads,
-        )
-
     if is_one_video(images):
         from m2a.commands.run_video import run_video
 
@@ -189,7 +163,7 @@ def command(
             pictures,
             suffix,
             settings,
-            open_deblurrer,
+            opening.open,
             recursive=recursive,
             crf=crf,
             as_json=as_json,
@@ -200,7 +174,7 @@ def command(
     if takes_one_file(images, output):
         if output == STREAM and as_json:
             raise UsageError("--json and -o - both write to standard output; give -o a file")
-        outcome = _run_one(images[0], output, pictures, suffix, settings, open_deblurrer)
+        outcome = _run_one(images[0], output, pictures, suffix, settings, opening.open)
         if as_json:
             print_json(fields_of(outcome))
         else:
@@ -210,7 +184,7 @@ def command(
     check_plan(plan, settings)
     in_place = any(job.in_place for job in plan.jobs)
     with Journal(Path(output)) if in_place else nullcontext() as journal:
-        code = _run_several(plan, settings, open_deblurrer, journal, as_json=as_json)
+        code = _run_several(plan, settings, opening.open, journal, as_json=as_json)
     click.get_current_context().exit(code)
 
 

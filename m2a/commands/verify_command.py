@@ -16,8 +16,8 @@ from m2a.commands.options import (
     print_json,
 )
 from m2a.runtime.bundle import PRECISIONS
-from m2a.runtime.deblurrer import open_bundle_on
 from m2a.runtime.images import read_photo
+from m2a.runtime.loading import open_bundle_on
 from m2a.runtime.verify import Verification, verify
 
 

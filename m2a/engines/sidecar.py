@@ -12,13 +12,15 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from m2a.engines.machine import Machine
 from m2a.errors import EngineError
 from m2a.files import read_regular
 from m2a.runtime.bundle import GRAPHS, PRECISIONS, Bundle
+from m2a.runtime.json_fields import JsonFields
 
 SIDECAR = "engine.json"
 SCHEMA = 1
@@ -127,79 +129,65 @@ def read_sidecar(path: Path) -> Sidecar:
         ) from error
     except (ValueError, RecursionError) as error:
         raise EngineError(f"{file} is not JSON: {error}") from error
-    try:
-        return _parse(content)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise EngineError(
-            f"{file} is not a description of engines that this version reads: "
-            f"{type(error).__name__}: {error}. Build the engines again"
-        ) from error
+    return _parse(JsonFields(content, refuse=lambda message: _unreadable(file, message)))
 
 
-def _parse(content: Any) -> Sidecar:  # noqa: ANN401 - any JSON value
-    if content["schema"] != SCHEMA:
-        raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
-    graphs = {name: _parse_graph(content["graphs"][name]) for name in GRAPHS}
-    texts = ("flavour", "version", "precision", "precision_source", "compute_capability")
-    fields = {name: _typed(content, name, str) for name in (*texts, "os", "arch")}
-    if fields["precision"] not in PRECISIONS:
-        raise ValueError(f"precision {fields['precision']!r}, expected one of {PRECISIONS}")
-    rebuild = tuple(_typed(content, "rebuild", list))
-    if not all(isinstance(word, str) for word in rebuild) or rebuild[: len(REBUILD)] != REBUILD:
-        raise ValueError(f"rebuild must be words that begin with {' '.join(REBUILD)}")
-    return Sidecar(
-        **fields,
-        gpu=None if content["gpu"] is None else _typed(content, "gpu", str),
-        settings=_typed(content, "settings", dict),
-        versions=_table(content, "versions", str),
-        rebuild=rebuild,
-        sources={name: _typed(content["sources"], name, str) for name in GRAPHS},
-        graphs=graphs,
+def _unreadable(file: Path, message: str) -> EngineError:
+    return EngineError(
+        f"{file} is not a description of engines that this version reads: {message}. "
+        "Build the engines again"
     )
 
 
-def _parse_graph(content: Any) -> BuiltGraph:  # noqa: ANN401
-    path = PurePosixPath(_typed(content, "path", str))
-    foreign = any(sign in str(path) for sign in "\\:") or not str(path).isprintable()
-    if len(path.parts) != 1 or path.suffix != SUFFIX or foreign:
-        raise ValueError(f"path {str(path)!r} is not a file beside it")
-    profiles = {
-        str(bucket): {str(name): _size(values) for name, values in sizes.items()}
-        for bucket, sizes in _typed(content, "profiles", dict).items()
-    }
+def _parse(fields: JsonFields) -> Sidecar:
+    if fields.get("schema", int) != SCHEMA:
+        fields.refuse("schema", str(SCHEMA))
+    texts = ("flavour", "version", "precision", "precision_source", "compute_capability")
+    found = {name: fields.get(name, str) for name in (*texts, "os", "arch")}
+    if found["precision"] not in PRECISIONS:
+        fields.refuse("precision", f"one of {', '.join(PRECISIONS)}")
+    rebuild = tuple(fields.get("rebuild", list))
+    if not all(isinstance(word, str) for word in rebuild) or rebuild[: len(REBUILD)] != REBUILD:
+        fields.refuse("rebuild", f"words that begin with {' '.join(REBUILD)}")
+    graphs = fields.section("graphs")
+    return Sidecar(
+        **found,
+        gpu=fields.get("gpu", str, NoneType),
+        settings=fields.get("settings", dict),
+        versions=fields.table("versions", str),
+        rebuild=rebuild,
+        sources={name: fields.section("sources").get(name, str) for name in GRAPHS},
+        graphs={name: _parse_graph(graphs.section(name)) for name in GRAPHS},
+    )
+
+
+def _parse_graph(fields: JsonFields) -> BuiltGraph:
+    path = fields.path("path")
+    if len(path.parts) != 1 or path.suffix != SUFFIX:
+        fields.refuse("path", f"a {SUFFIX} file beside {SIDECAR}")
+    profiles = fields.section("profiles")
+    types = fields.section("layer_types")
     return BuiltGraph(
         path=str(path),
-        sha256=_typed(content, "sha256", str),
-        graph_sha256=_typed(content, "graph_sha256", str),
-        bytes=_typed(content, "bytes", int),
-        seconds=float(_typed(content, "seconds", (int, float))),
-        profiles=profiles,
-        layer_types={
-            kind: _table(content["layer_types"], kind, int)
-            for kind in _typed(content, "layer_types", dict)
-        },
+        sha256=fields.get("sha256", str),
+        graph_sha256=fields.get("graph_sha256", str),
+        bytes=fields.get("bytes", int),
+        seconds=fields.number("seconds"),
+        profiles={bucket: _sizes(profiles.section(bucket)) for bucket in profiles.content},
+        layer_types={kind: types.table(kind, int) for kind in types.content},
     )
 
 
-def _size(values: Any) -> tuple[int, int, int]:  # noqa: ANN401
-    smallest, typical, largest = values
-    if not all(type(value) is int for value in values):
-        raise TypeError(f"a profile's sizes must be integers, found {values!r}")
-    if not 0 < smallest <= typical <= largest:
-        raise ValueError(f"a profile's sizes must ascend, found {values!r}")
-    return smallest, typical, largest
-
-
-def _table(content: Any, key: str, kind: type) -> dict[str, Any]:  # noqa: ANN401
-    table: dict[str, Any] = _typed(content, key, dict)
-    return {str(name): _typed(table, name, kind) for name in table}
-
-
-def _typed(content: Any, key: str, kind: Any) -> Any:  # noqa: ANN401
-    value = content[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{key} is {value!r:.60}, expected {kind}")
-    return value
+def _sizes(bucket: JsonFields) -> dict[str, tuple[int, int, int]]:
+    """Dimension → (smallest, typical, largest)."""
+    sizes = {}
+    for name in bucket.content:
+        values = bucket.get(name, list)
+        whole = len(values) == 3 and all(type(value) is int for value in values)
+        if not whole or not 0 < values[0] <= values[1] <= values[2]:
+            bucket.refuse(name, "three positive integers that ascend")
+        sizes[name] = (values[0], values[1], values[2])
+    return sizes
 
 
 def read_engine(folder: Path, sidecar: Sidecar, graph: str) -> bytes:

@@ -23,16 +23,9 @@ from m2a.models.checkpoint import parse_checkpoint, read_checkpoint_file
 from m2a.models.cost import Cost, count_cost
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import import_onnxruntime
-from m2a.runtime.bundle import (
-    DEFAULT_DILATE,
-    DEFAULT_DIRECTORY,
-    DEFAULT_THRESHOLD,
-    MANIFEST,
-    REFERENCE,
-    SCHEMA,
-    Reference,
-)
+from m2a.runtime.bundle import DEFAULT_DIRECTORY, REFERENCE, Reference
 from m2a.runtime.bundle_files import check_replaceable, resolve_target, write_bundle
+from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD, MANIFEST, SCHEMA
 from m2a.runtime.sites import MULTIPLE, PATCH
 
 DENSE = "fp32/dense.onnx"

@@ -19,7 +19,7 @@ from m2a.export.trace import DeployedMask, DeployedRestore
 from m2a.graphs.contract import CONTRACTS
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
-from m2a.runtime.bundle import LIMIT_FP32
+from m2a.runtime.manifest import LIMIT_FP32
 from m2a.runtime.sites import (
     Sites,
     build_sites,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.runtime.deblurrer import Result
 from m2a.runtime.drawing import Strokes, trajectory_strokes
 from m2a.runtime.encoding import encode_photo
 from m2a.runtime.photo import Photo, eight_bits
+from m2a.runtime.result import Result
 from m2a.runtime.sites import dilate
 from m2a.runtime.vips import load_vips
 

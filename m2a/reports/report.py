@@ -9,8 +9,9 @@ from pathlib import Path
 from m2a.errors import M2AError
 from m2a.reports.layers import Layers, draw_layers
 from m2a.runtime.batch import given_mask, reason_of
-from m2a.runtime.deblurrer import Deblurrer, Stopwatch
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_photo
+from m2a.runtime.stopwatch import Stopwatch
 
 __all__ = ["Failed", "Shown", "report_photo", "report_photos"]
 

@@ -7,10 +7,7 @@ residual at active pixels. Both graphs run in as many spatial parts as keep with
 
 from __future__ import annotations
 
-import importlib
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import BackendError, EngineError, MissingDependencyError, UsageError
-from m2a.machine.memory import read_memory
-from m2a.runtime.backends import (
-    DEFAULT_BACKEND,
-    PIPELINES,
-    Runner,
-    check_backend,
-    open_runners,
-)
-from m2a.runtime.bundle import GRAPHS, Bundle, find_bundle
+from m2a.errors import BackendError, UsageError
+from m2a.runtime.backends import Runner
+from m2a.runtime.bundle import Bundle
 from m2a.runtime.images import read_photo
 from m2a.runtime.parts import mask_parts, restore_parts, smallest_memory
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
+from m2a.runtime.result import Result
 from m2a.runtime.sites import (
     CELL,
     build_sites,
@@ -40,40 +31,19 @@ from m2a.runtime.sites import (
     pad_mask,
     padded_size,
 )
+from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.windows import Box, PaddedPicture, to_unit
 
-SHARE_OF_MEMORY = 0.25
-"""Of the memory that the machine has free: what the graphs may take unless told otherwise."""
-
-UNKNOWN_MEMORY = 2**31
-"""Bytes to count on where the system does not tell its memory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a call returns; the arrays are the caller's.
-
-    Attributes:
-        image: the deblurred picture, with the shape, dtype and range of the input.
-        mask: bool [H, W], the pixels that were restored: after threshold and dilation, or the
-            mask that was given.
-        probability: f32 [H, W] of visible motion blur, from the mask predictor; None where a
-            mask was given.
-        coverage: active pixels / all pixels, 0 to 1.
-        motion: f32 [H'/4, W'/4, 4], the trajectory d(t) = a·t + b·t², t ∈ [-1, 1], as
-            (a_x, a_y, b_x, b_y) in pixels per 4×4 cell, where H' and W' are H and W rounded up
-            to multiples of 32; NaN where nothing was restored. a and -a give the same blur.
-        seconds: wall time per stage, in the order in which they ran.
-        backend: who computed the graphs.
-    """
-
-    image: Pixels
-    mask: NDArray[np.bool_]
-    probability: NDArray[np.float32] | None
-    coverage: float
-    motion: NDArray[np.float32]
-    seconds: Mapping[str, float]
-    backend: str
+__all__ = [
+    "Deblurrer",
+    "Restored",
+    "RestoredPart",
+    "Result",
+    "check_finite",
+    "check_mask",
+    "no_motion",
+    "read_colour",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,20 +76,6 @@ class RestoredPart:
     residual: NDArray[np.float32]
     cells: Box
     motion: NDArray[np.float32]
-
-
-class Stopwatch:
-    """Wall time per stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Adds the block's time to the stage `name`."""
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
 class Deblurrer:
@@ -318,108 +274,19 @@ class Deblurrer:
             )
 
 
-def load(
-    bundle: str | Path | None = None,
-    *,
-    backend: str = DEFAULT_BACKEND,
-    precision: str = "fp32",
-    threshold: float | None = None,
-    dilate: int | None = None,
-    allow_fallback: bool = False,
-    max_memory: int | None = None,
-    threads: int | None = None,
-) -> Deblurrer:
-    """Opens a bundle for deblurring.
-
-    Args:
-        bundle: a bundle's directory; None takes `$M2A_BUNDLE` or the one packaged with m2a,
-            never the working directory.
-        backend: `ort-cpu`, `ort-cuda` or `ort-tensorrt`: ONNX Runtime's execution providers; or
-            `tensorrt`, which keeps the whole pipeline on a GPU and runs the bundle's engines.
-        precision: which of the bundle's graphs: `fp32`, and what else it holds.
-        threshold: a pixel is active where its probability is at least this; None takes the
-            bundle's.
-        dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
-        allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error.
-        max_memory: bytes that the graphs may take at a time, about, beside the picture and the
-            result: larger pictures are computed in parts, with the same result. None takes a
-            quarter of the memory that is free now.
-        threads: threads that compute; None takes the cores that this process may use.
-
-    Returns:
-        The `Deblurrer`; its `backend` says who really computes.
+def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
+    """The picture of a call: an array, or a photograph, whose reading is the stage `decode`.
 
     Raises:
-        BundleError: the bundle is missing or damaged.
-        UsageError: an argument is out of range, the memory does not suffice, or the bundle lacks
-            the precision.
-        BackendError: the backend cannot be used on this machine.
-        EngineError: `tensorrt` found no engines that it may run; the message says what builds them.
-        MissingDependencyError: a package that the backend needs is not installed.
+        ImageError: the file cannot be read, or the array is not a picture.
     """
-    found = find_bundle(Path(bundle) if bundle is not None else None, working_directory=False)
-    return open_bundle_on(
-        found,
-        backend=backend,
-        precision=precision,
-        threshold=threshold,
-        dilate=dilate,
-        allow_fallback=allow_fallback,
-        max_memory=max_memory,
-        threads=threads,
-    )
-
-
-def open_bundle_on(
-    bundle: Bundle,
-    *,
-    backend: str = DEFAULT_BACKEND,
-    precision: str = "fp32",
-    threshold: float | None = None,
-    dilate: int | None = None,
-    allow_fallback: bool = False,
-    max_memory: int | None = None,
-    threads: int | None = None,
-    optimize: bool = True,
-) -> Deblurrer:
-    """Opens a bundle that was found already: see `load`.
-
-    `optimize=False` computes the graphs as they are written, on one thread: the slow reference.
-    """
-    threshold = bundle.threshold if threshold is None else threshold
-    dilate = bundle.dilate if dilate is None else dilate
-    max_memory = default_memory(bundle) if max_memory is None else max_memory
-    if backend in PIPELINES:
-        try:
-            opened: Deblurrer = importlib.import_module(PIPELINES[backend]).open_on_gpu(
-                bundle,
-                precision=precision,
-                threshold=threshold,
-                dilate=dilate,
-                max_memory=max_memory,
-            )
-            return opened
-        except (BackendError, EngineError, MissingDependencyError):
-            if not allow_fallback:
-                raise
-        backend = DEFAULT_BACKEND
-    check_backend(backend)
-    mask, restore = open_runners(
-        [bundle.graph(name, precision=precision) for name in GRAPHS],
-        backend=backend,
-        allow_fallback=allow_fallback,
-        optimize=optimize,
-        threads=threads,
-    )
-    return Deblurrer(
-        bundle,
-        mask=mask,
-        restore=restore,
-        precision=precision,
-        threshold=threshold,
-        dilate=dilate,
-        max_memory=max_memory,
-    )
+    if isinstance(image, (str, Path)):
+        with watch.stage("decode"):
+            photo = read_photo(Path(image))
+            image = photo.pixels
+            if photo.alpha is not None:
+                image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
+    return check_pixels(np.asarray(image))
 
 
 def check_options(bundle: Bundle, *, threshold: float, dilate: int, max_memory: int | None) -> None:
@@ -438,28 +305,6 @@ def check_options(bundle: Bundle, *, threshold: float, dilate: int, max_memory: 
             f"this network needs at least {least / 2**20:.0f} MiB at a time, "
             f"found a limit of {max_memory / 2**20:.0f} MiB"
         )
-
-
-def default_memory(bundle: Bundle) -> int:
-    """Bytes that the graphs may take at a time unless told otherwise."""
-    memory = read_memory()
-    free = UNKNOWN_MEMORY if memory is None else memory.free
-    return max(int(free * SHARE_OF_MEMORY), smallest_memory(bundle.network))
-
-
-def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
-    """The picture of a call: an array, or a photograph, whose reading is the stage `decode`.
-
-    Raises:
-        ImageError: the file cannot be read, or the array is not a picture.
-    """
-    if isinstance(image, (str, Path)):
-        with watch.stage("decode"):
-            photo = read_photo(Path(image))
-            image = photo.pixels
-            if photo.alpha is not None:
-                image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
-    return check_pixels(np.asarray(image))
 
 
 def check_finite(finite: bool, backend: str) -> None:

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import UsageError
-from m2a.runtime.bundle import STAGES, Bundle
-from m2a.runtime.deblurrer import Deblurrer, open_bundle_on
+from m2a.runtime.bundle import Bundle
+from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.loading import open_bundle_on
+from m2a.runtime.manifest import STAGES
 from m2a.runtime.parts import MAX_DISPLACEMENT
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
 from m2a.runtime.windows import PaddedPicture

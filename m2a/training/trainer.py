@@ -33,7 +33,7 @@ from m2a.models.checkpoint import save_checkpoint
 from m2a.models.gathered import GatheredRestorer, straight_through_gates
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
-from m2a.runtime.bundle import DEFAULT_DILATE
+from m2a.runtime.manifest import DEFAULT_DILATE
 from m2a.runtime.sites import dilate
 from m2a.training.batches import (
     RestorationBatch,

@@ -18,7 +18,7 @@ from m2a.evaluation.metrics import finite_psnr, overlap, psnr
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
-from m2a.runtime.bundle import DEFAULT_DILATE, DEFAULT_THRESHOLD
+from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 from m2a.runtime.sites import dilate
 from m2a.training.batches import image_batch, restoration_batch, tables_to
 from m2a.training.pool import Crops

@@ -112,8 +112,9 @@ def memory_within_profiles(bundle: Bundle, sidecar: Sidecar) -> int:
         return max(sizes)
 
     network = bundle.network
-    return min(
+    memory: int = min(
         largest("mask", "H") * largest("mask", "W") * network.mask_bytes,
         largest("restore", "N0") * network.restore_bytes,
         largest("restore", "P2") * CELL * CELL * network.area_bytes,
     )
+    return memory

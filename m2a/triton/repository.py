@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from m2a._version import __version__
 from m2a.errors import UsageError
 from m2a.files import read_regular
-from m2a.runtime.bundle import GRAPHS, MANIFEST, MAX_MANIFEST, Bundle
+from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle
 from m2a.runtime.deblurrer import check_options
+from m2a.runtime.manifest import MAX_MANIFEST
 from m2a.triton.configuration import (
     FILE,
     PICTURE,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from masks import draw_mask
 
-from m2a.runtime.deblurrer import open_bundle_on
+from m2a.runtime.loading import open_bundle_on
 from m2a.runtime.verify import verify
 
 pytestmark = pytest.mark.usefixtures("gpu")

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from m2a.runtime.bundle import Bundle
 from m2a.runtime.deblurrer import (
     Deblurrer,
-    Result,
-    Stopwatch,
     check_finite,
     check_mask,
     no_motion,
@@ -22,6 +20,8 @@ from m2a.runtime.gpu.kernels import TYPES
 from m2a.runtime.gpu.pipeline import Downloaded, Pipeline
 from m2a.runtime.gpu.runner import DeviceRunner
 from m2a.runtime.pixels import Colour, Pixels
+from m2a.runtime.result import Result
+from m2a.runtime.stopwatch import Stopwatch
 
 
 class GpuDeblurrer(Deblurrer):

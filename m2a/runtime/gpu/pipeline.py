@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BackendError
-from m2a.runtime.deblurrer import Stopwatch
 from m2a.runtime.gpu.buffers import Buffers, Layout
 from m2a.runtime.gpu.device import Address, Device, Engine, Tensor
 from m2a.runtime.gpu.kernels import PATCH_VALUES, Kernels, Picture, Size
 from m2a.runtime.gpu.sites import SiteBuilder
 from m2a.runtime.sites import CELL, MOTION_LEVEL
+from m2a.runtime.stopwatch import Stopwatch
 
 _WORD = 4
 """Bytes of an f32 or i32."""

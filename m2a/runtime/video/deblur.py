@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.runtime.deblurrer import Deblurrer, Stopwatch, check_mask
+from m2a.runtime.deblurrer import Deblurrer, check_mask
+from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.video.footage import Footage, probe
 from m2a.runtime.video.source import open_source, planes_of
 from m2a.runtime.video.target import VideoSettings, open_target

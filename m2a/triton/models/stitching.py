@@ -18,8 +18,10 @@ from m2a.errors import ImageError, M2AError, UsageError
 from m2a.graphs.contract import CONTRACTS
 from m2a.runtime.backends import Array, Runner, open_runners
 from m2a.runtime.bundle import GRAPHS, Bundle, open_bundle
-from m2a.runtime.deblurrer import Deblurrer, Result, default_memory
+from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.loading import default_memory
 from m2a.runtime.pixels import Pixels
+from m2a.runtime.result import Result
 from m2a.triton.models.runner import TritonRunner
 from m2a.triton.settings import BUNDLE, IN_PROCESS, StitchSettings, part_name
 

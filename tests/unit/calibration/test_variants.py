@@ -16,7 +16,7 @@ from m2a.calibration.variants import MIN_MARGIN, judge
 from m2a.errors import BundleError, PrecisionError
 from m2a.files import atomic_write
 from m2a.runtime.bundle import PACKAGED, open_bundle
-from m2a.runtime.deblurrer import open_bundle_on
+from m2a.runtime.loading import open_bundle_on
 from m2a.runtime.verify import verify
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from m2a import files
 from m2a.cli import main
 from m2a.commands import run_command
-from m2a.runtime import deblurrer
+from m2a.runtime import deblurrer, loading
 
 SIZE = (32, 40)
 
@@ -140,9 +140,9 @@ def test_all_skipped_is_success_and_opens_no_bundle(invoke):
 
 def test_the_bundle_is_opened_once(invoke, monkeypatch):
     opened = []
-    runners = deblurrer.open_runners
+    runners = loading.open_runners
     monkeypatch.setattr(
-        deblurrer, "open_runners", lambda *a, **k: opened.append(a) or runners(*a, **k)
+        loading, "open_runners", lambda *a, **k: opened.append(a) or runners(*a, **k)
     )
     for name in "abc":
         draw(f"photos/{name}.png")

@@ -18,7 +18,7 @@ from m2a.cli import main
 from m2a.engines.deblurrer import open_on_gpu
 from m2a.errors import BackendError, EngineError, MissingDependencyError, UsageError
 from m2a.runtime.bundle import open_bundle
-from m2a.runtime.deblurrer import open_bundle_on
+from m2a.runtime.loading import open_bundle_on
 from m2a.runtime.verify import verify
 
 

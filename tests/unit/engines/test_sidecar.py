@@ -25,6 +25,7 @@ from m2a.engines.sidecar import (
 )
 from m2a.errors import EngineError
 from m2a.runtime.bundle import open_bundle
+from m2a.runtime.json_fields import JsonFields
 
 CONTENT = {"mask": b"the mask engine", "restore": b"the restoration engine"}
 
@@ -216,8 +217,8 @@ def test_any_value_anywhere_is_read_or_refused(path, value):
     for key in path:
         content[key] = value
     try:
-        found = _parse(content)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        found = _parse(JsonFields(content, refuse=EngineError))
+    except EngineError:
         return
     found.serialise()
     assert describe_precision(found)

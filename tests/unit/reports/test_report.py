@@ -12,7 +12,7 @@ from PIL import Image
 from m2a.errors import ImageError
 from m2a.reports import Failed, Shown, report_photo, report_photos
 from m2a.runtime.bundle import PACKAGED, open_bundle
-from m2a.runtime.deblurrer import open_bundle_on
+from m2a.runtime.loading import open_bundle_on
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "shuttle.png"
 

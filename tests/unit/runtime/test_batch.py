@@ -18,9 +18,9 @@ from m2a.runtime.batch import (
     deblur_files,
     write_files,
 )
-from m2a.runtime.deblurrer import Result
 from m2a.runtime.images import Photo, read_mask, read_photo, write_photo
 from m2a.runtime.plan import Job, plan_jobs
+from m2a.runtime.result import Result
 
 WHITE = 255
 

@@ -212,36 +212,6 @@ def test_a_missing_photograph_is_named(deblurrer, tmp_path):
         deblurrer(tmp_path / "none.png")
 
 
-def test_settings_default_to_the_bundles(tiny_bundle):
-    deblurrer = load(tiny_bundle)
-    assert (deblurrer.threshold, deblurrer.dilate) == (0.5, 4)
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"threshold": 0.0}, "threshold"),
-        ({"threshold": 1.1}, "threshold"),
-        ({"threshold": float("nan")}, "threshold"),
-        ({"dilate": -1}, "dilation"),
-        ({"precision": "int8"}, "int8"),
-        ({"backend": "gpu"}, "gpu"),
-    ],
-)
-def test_settings_out_of_range_are_a_misuse(tiny_bundle, settings, words):
-    with pytest.raises(UsageError, match=words):
-        load(tiny_bundle, **settings)
-
-
-def test_load_takes_the_environments_bundle_and_never_the_working_directorys(
-    tiny_bundle, tmp_path, monkeypatch
-):
-    (tmp_path / "m2a-bundle").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("M2A_BUNDLE", str(tiny_bundle))
-    assert load().bundle.path == tiny_bundle
-
-
 def test_the_public_names_are_those_of_the_runtime():
     assert m2a.load is load
     assert m2a.Deblurrer is Deblurrer

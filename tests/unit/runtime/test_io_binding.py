@@ -14,7 +14,7 @@ from m2a.errors import BackendError
 from m2a.runtime import backends
 from m2a.runtime.backends import BACKENDS, open_runners
 from m2a.runtime.bundle import GRAPHS, open_bundle
-from m2a.runtime.deblurrer import load
+from m2a.runtime.loading import load
 
 
 @pytest.fixture

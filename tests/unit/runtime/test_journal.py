@@ -14,10 +14,10 @@ from m2a.errors import ImageError
 from m2a.runtime import images
 from m2a.runtime import journal as journal_module
 from m2a.runtime.batch import DONE, FAILED, SKIPPED, Settings, deblur_files
-from m2a.runtime.deblurrer import Result
 from m2a.runtime.images import Photo, read_photo, write_photo
 from m2a.runtime.journal import JOURNAL, Journal
 from m2a.runtime.plan import plan_jobs
+from m2a.runtime.result import Result
 
 
 def add_one(pixels, *, mask=None):

@@ -19,9 +19,10 @@ from onnx import TensorProto, helper
 
 from m2a.errors import BackendError, BundleError
 from m2a.runtime import bundle as bundle_module
+from m2a.runtime import manifest as manifest_module
 from m2a.runtime.backends import open_runners
 from m2a.runtime.bundle import open_bundle
-from m2a.runtime.deblurrer import load
+from m2a.runtime.loading import load
 
 
 @pytest.fixture
@@ -210,9 +211,11 @@ class TestFilesThatAreNone:
             open_bundle(bundle)
 
 
-@pytest.mark.parametrize("limit", ["MAX_MANIFEST", "MAX_FILE"])
-def test_a_file_too_long_to_be_meant(bundle, monkeypatch, limit):
-    monkeypatch.setattr(bundle_module, limit, 100)
+@pytest.mark.parametrize(
+    ("module", "limit"), [(manifest_module, "MAX_MANIFEST"), (bundle_module, "MAX_FILE")]
+)
+def test_a_file_too_long_to_be_meant(bundle, monkeypatch, module, limit):
+    monkeypatch.setattr(module, limit, 100)
     with pytest.raises(BundleError, match="longer than 100 bytes"):
         open_bundle(bundle).graph("mask", precision="fp32")
 
@@ -233,7 +236,7 @@ def test_a_name_that_cannot_be_printed(bundle, path):
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["graphs"]["fp32"]["mask"]["path"] = path
     (bundle / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="leaves the bundle"):
+    with pytest.raises(BundleError, match="leaves the folder"):
         open_bundle(bundle)
 
 

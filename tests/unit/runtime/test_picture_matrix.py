@@ -16,9 +16,9 @@ from pictures import ORIENTATION, H, W, independent, noise, pillow, png, put, ti
 from PIL import Image, ImageCms, ImageOps
 
 from m2a.runtime.batch import DONE, Settings, deblur_files
-from m2a.runtime.deblurrer import Result
 from m2a.runtime.images import read_photo, write_mask
 from m2a.runtime.plan import Job
+from m2a.runtime.result import Result
 
 LOSSLESS = {"png8": 8, "png16": 16, "tiff8": 8, "tiff16": 16, "webp8": 8}
 LOSSY = {"jpeg8": 8, "avif8": 8}

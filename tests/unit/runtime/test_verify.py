@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from m2a.errors import BundleError, ImageError
 from m2a.runtime.bundle import open_bundle
-from m2a.runtime.deblurrer import load, open_bundle_on
+from m2a.runtime.loading import load, open_bundle_on
 from m2a.runtime.verify import Stage, Verification, verify
 
 STAGES = ["mask", "restore.residual", "restore.motion", "picture"]
@@ -139,7 +139,7 @@ def test_it_works_without_torch_and_onnx(tiny_bundle):
         "    sys.modules[name] = None\n"
         "from pathlib import Path\n"
         "from m2a.runtime.bundle import open_bundle\n"
-        "from m2a.runtime.deblurrer import open_bundle_on\n"
+        "from m2a.runtime.loading import open_bundle_on\n"
         "from m2a.runtime.verify import verify\n"
         "bundle = open_bundle(Path(sys.argv[1]))\n"
         "found = verify(bundle, open_bundle_on(bundle))\n"

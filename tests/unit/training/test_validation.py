@@ -10,7 +10,7 @@ from skimage import data
 
 from m2a.evaluation.metrics import overlap, psnr
 from m2a.models import M2AENet
-from m2a.runtime.bundle import DEFAULT_DILATE
+from m2a.runtime.manifest import DEFAULT_DILATE
 from m2a.runtime.sites import dilate
 from m2a.training.samples import SynthesisConfig
 from m2a.training.validation import Validation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m2a.runtime.deblurrer import Result
+from m2a.runtime.result import Result
 
 
 class Negative:

@@ -1,0 +1,119 @@
+"""How a command opens the bundle that it computes with: one set of options, one place that opens.
+
+The runtime is imported where it is used: `m2a COMMAND --help` does without it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from m2a.commands.options import (
+    backend_options,
+    bundle_option,
+    chosen_bundle,
+    precision_option,
+    resource_options,
+)
+
+if TYPE_CHECKING:
+    from m2a.runtime.bundle import Bundle
+    from m2a.runtime.deblurrer import Deblurrer
+
+__all__ = ["Opening", "opening_options"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """Which bundle computes, and how; the meaning of each is that of `m2a.load`.
+
+    Attributes:
+        bundle: the bundle's directory; None to find one, also in the working directory.
+        backend: who computes the graphs.
+        allow_fallback: use `ort-cpu` where the backend cannot be used.
+        precision: which of the bundle's graphs.
+        threshold: a pixel is active from this probability; None for the bundle's.
+        dilate: radius in pixels by which the mask is widened; None for the bundle's.
+        max_memory: bytes that the graphs may take at a time; None for a share of what is free.
+        threads: that compute; None for the cores that the process may use.
+    """
+
+    bundle: Path | None
+    backend: str
+    allow_fallback: bool
+    precision: str = "fp32"
+    threshold: float | None
+    dilate: int | None
+    max_memory: int | None
+    threads: int | None
+
+    def find(self) -> Bundle:
+        """Opens the bundle and says on standard error which it is, where it was not named.
+
+        Raises:
+            BundleError: it is missing or damaged.
+        """
+        return chosen_bundle(self.bundle)
+
+    def open(self, bundle: Bundle | None = None) -> Deblurrer:
+        """Opens the graphs, of a bundle that was found already or of the one that `find` finds.
+
+        Raises:
+            M2AError: as `m2a.load`.
+        """
+        from m2a.runtime.loading import open_bundle_on
+
+        return open_bundle_on(
+            self.find() if bundle is None else bundle,
+            backend=self.backend,
+            precision=self.precision,
+            threshold=self.threshold,
+            dilate=self.dilate,
+            allow_fallback=self.allow_fallback,
+            max_memory=self.max_memory,
+            threads=self.threads,
+        )
+
+
+def opening_options(
+    *, precision: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of an `Opening`, which the command gets as its argument `opening`.
+
+    Args:
+        precision: whether `--precision` is among them; a command that computes in several has an
+            option of its own.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_opening(*args: Any, **given: Any) -> Any:  # noqa: ANN401 - the command's own
+            names = [field.name for field in fields(Opening) if field.name in given]
+            opening = Opening(**{name: given.pop(name) for name in names})
+            return command(*args, opening=opening, **given)
+
+        options: list[Callable[..., Any]] = [bundle_option, backend_options]
+        options += [precision_option] if precision else []
+        options += [_active_options, resource_options]
+        return functools.reduce(lambda done, option: option(done), reversed(options), with_opening)
+
+    return decorate
+
+
+def _active_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--threshold P` and `--dilate N`."""
+    threshold = click.option(
+        "--threshold",
+        type=float,
+        help="A pixel is restored where its blur probability is at least this. "
+        "[default: the bundle's]",
+    )
+    dilate = click.option(
+        "--dilate", type=int, help="Pixels by which the mask is widened. [default: the bundle's]"
+    )
+    return threshold(dilate(command))

@@ -1,0 +1,130 @@
+"""Opening a bundle on a backend: from a directory to a `Deblurrer`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from m2a.errors import BackendError, EngineError, MissingDependencyError
+from m2a.machine.memory import read_memory
+from m2a.runtime.backends import DEFAULT_BACKEND, PIPELINES, check_backend, open_runners
+from m2a.runtime.bundle import GRAPHS, Bundle, find_bundle
+from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.parts import smallest_memory
+
+SHARE_OF_MEMORY = 0.25
+"""Of the memory that the machine has free: what the graphs may take unless told otherwise."""
+
+UNKNOWN_MEMORY = 2**31
+"""Bytes to count on where the system does not tell its memory."""
+
+
+def load(
+    bundle: str | Path | None = None,
+    *,
+    backend: str = DEFAULT_BACKEND,
+    precision: str = "fp32",
+    threshold: float | None = None,
+    dilate: int | None = None,
+    allow_fallback: bool = False,
+    max_memory: int | None = None,
+    threads: int | None = None,
+) -> Deblurrer:
+    """Opens a bundle for deblurring.
+
+    Args:
+        bundle: a bundle's directory; None takes `$M2A_BUNDLE` or the one packaged with m2a,
+            never the working directory.
+        backend: `ort-cpu`, `ort-cuda` or `ort-tensorrt`: ONNX Runtime's execution providers; or
+            `tensorrt`, which keeps the whole pipeline on a GPU and runs the bundle's engines.
+        precision: which of the bundle's graphs: `fp32`, and what else it holds.
+        threshold: a pixel is active where its probability is at least this; None takes the
+            bundle's.
+        dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
+        allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error.
+        max_memory: bytes that the graphs may take at a time, about, beside the picture and the
+            result: larger pictures are computed in parts, with the same result. None takes a
+            quarter of the memory that is free now.
+        threads: threads that compute; None takes the cores that this process may use.
+
+    Returns:
+        The `Deblurrer`; its `backend` says who really computes.
+
+    Raises:
+        BundleError: the bundle is missing or damaged.
+        UsageError: an argument is out of range, the memory does not suffice, or the bundle lacks
+            the precision.
+        BackendError: the backend cannot be used on this machine.
+        EngineError: `tensorrt` found no engines that it may run; the message says what builds them.
+        MissingDependencyError: a package that the backend needs is not installed.
+    """
+    found = find_bundle(Path(bundle) if bundle is not None else None, working_directory=False)
+    return open_bundle_on(
+        found,
+        backend=backend,
+        precision=precision,
+        threshold=threshold,
+        dilate=dilate,
+        allow_fallback=allow_fallback,
+        max_memory=max_memory,
+        threads=threads,
+    )
+
+
+def open_bundle_on(
+    bundle: Bundle,
+    *,
+    backend: str = DEFAULT_BACKEND,
+    precision: str = "fp32",
+    threshold: float | None = None,
+    dilate: int | None = None,
+    allow_fallback: bool = False,
+    max_memory: int | None = None,
+    threads: int | None = None,
+    optimize: bool = True,
+) -> Deblurrer:
+    """Opens a bundle that was found already: see `load`.
+
+    `optimize=False` computes the graphs as they are written, on one thread: the slow reference.
+    """
+    threshold = bundle.threshold if threshold is None else threshold
+    dilate = bundle.dilate if dilate is None else dilate
+    max_memory = default_memory(bundle) if max_memory is None else max_memory
+    if backend in PIPELINES:
+        try:
+            opened: Deblurrer = importlib.import_module(PIPELINES[backend]).open_on_gpu(
+                bundle,
+                precision=precision,
+                threshold=threshold,
+                dilate=dilate,
+                max_memory=max_memory,
+            )
+            return opened
+        except (BackendError, EngineError, MissingDependencyError):
+            if not allow_fallback:
+                raise
+        backend = DEFAULT_BACKEND
+    check_backend(backend)
+    mask, restore = open_runners(
+        [bundle.graph(name, precision=precision) for name in GRAPHS],
+        backend=backend,
+        allow_fallback=allow_fallback,
+        optimize=optimize,
+        threads=threads,
+    )
+    return Deblurrer(
+        bundle,
+        mask=mask,
+        restore=restore,
+        precision=precision,
+        threshold=threshold,
+        dilate=dilate,
+        max_memory=max_memory,
+    )
+
+
+def default_memory(bundle: Bundle) -> int:
+    """Bytes that the graphs may take at a time unless told otherwise."""
+    memory = read_memory()
+    free = UNKNOWN_MEMORY if memory is None else memory.free
+    return max(int(free * SHARE_OF_MEMORY), smallest_memory(bundle.network))

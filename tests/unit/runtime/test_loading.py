@@ -1,0 +1,38 @@
+"""Opening a bundle: which one, and with which settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from m2a.errors import UsageError
+from m2a.runtime import load
+
+
+def test_settings_default_to_the_bundles(tiny_bundle):
+    deblurrer = load(tiny_bundle)
+    assert (deblurrer.threshold, deblurrer.dilate) == (0.5, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"threshold": 0.0}, "threshold"),
+        ({"threshold": 1.1}, "threshold"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"dilate": -1}, "dilation"),
+        ({"precision": "int8"}, "int8"),
+        ({"backend": "gpu"}, "gpu"),
+    ],
+)
+def test_settings_out_of_range_are_a_misuse(tiny_bundle, settings, words):
+    with pytest.raises(UsageError, match=words):
+        load(tiny_bundle, **settings)
+
+
+def test_load_takes_the_environments_bundle_and_never_the_working_directorys(
+    tiny_bundle, tmp_path, monkeypatch
+):
+    (tmp_path / "m2a-bundle").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("M2A_BUNDLE", str(tiny_bundle))
+    assert load().bundle.path == tiny_bundle
