@@ -35,6 +35,7 @@ class Server(NamedTuple):
 
     client: object
     address: str
+    repository: Path
 
 
 class Installation(NamedTuple):
@@ -98,7 +99,7 @@ def running(repository: Path, work: Path, *, explicit: bool = False):
     client = InferenceServerClient(f"127.0.0.1:{port}")
     try:
         _wait(client, process, log)
-        yield Server(client, f"127.0.0.1:{port}")
+        yield Server(client, f"127.0.0.1:{port}", repository)
     finally:
         client.close()
         process.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -89,9 +90,9 @@ def bytes_of(*content):
     return np.array(content, dtype=np.object_)
 
 
-def requests_to(server, model):
-    (found,) = server.client.get_inference_statistics(model).model_stats
-    return found.inference_count
+def requests_to(server, model, version=VERSION):
+    """How often a graph was asked, its warm-up included: see `triton_part`."""
+    return (server.repository / model / str(version) / "asked").stat().st_size
 
 
 @pytest.mark.parametrize("shape", [(300, 410, 3), (33, 1, 1), (40, 50, 2), (64, 64, 4)])
@@ -188,6 +189,18 @@ def test_a_graph_that_is_not_loaded_is_named(server, deblur):
     assert raised.value.status() == "StatusCode.INTERNAL"
     server.client.load_model("m2a_restore")
     np.testing.assert_array_equal(ask(server, "m2a", image=image)["image"], deblur(image).image)
+
+
+def test_another_version_takes_over_while_the_server_runs(server, deblur):
+    """In the order of the guide: the graphs, and then the models that ask them."""
+    for model in ("m2a_mask", "m2a_restore", "m2a"):
+        folder = server.repository / model
+        ours, next_one = folder / str(VERSION), folder / str(VERSION + 1)
+        shutil.copytree(ours, next_one, ignore=shutil.ignore_patterns("asked"))
+        server.client.load_model(model)
+    image = noise(48, 64, 3)
+    np.testing.assert_array_equal(ask(server, "m2a", image=image)["image"], deblur(image).image)
+    assert requests_to(server, "m2a_mask", VERSION + 1) == 2  # the warm-up was one
 
 
 def test_the_server_tells_which_bundle_it_has(server):
