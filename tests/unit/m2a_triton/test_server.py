@@ -29,10 +29,12 @@ CLIENT = Path(__file__).parents[3] / "examples" / "triton_client.py"
 VERSION = 3
 """Not 1: a stitching model must ask the graphs of its own version."""
 
+pytestmark = pytest.mark.usefixtures("installation")
 
-@pytest.fixture(scope="module")
+
+@pytest.fixture(scope="session")
 def installation():
-    """First, so that nothing is exported for a server that is not there."""
+    """Before all others, so that nothing is exported for a server that is not there."""
     return find_installation()
 
 
