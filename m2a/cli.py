@@ -11,6 +11,7 @@ import importlib
 import click
 
 from m2a._version import __version__
+from m2a.commands.corrections import correction_of
 from m2a.errors import M2AError, on_one_line
 
 _COMMANDS = {
@@ -44,6 +45,31 @@ class LazyCommands(click.Group):
         module = importlib.import_module(f"m2a.commands.{cmd_name.replace('-', '_')}_command")
         command: click.Command = module.command
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses what stands before the command; an option of a command there is told its place."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            meant = correction_of(words, _COMMANDS)
+            if meant is None:
+                raise
+            raise click.UsageError(
+                f"Found {error.option_name} before the command, expected it behind; did you mean "
+                f"`{meant}`?",
+                ctx,
+            ) from error
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command; what is none is told with what may have been meant."""
+        if args[0] not in _COMMANDS and not ctx.resilient_parsing:
+            meant = correction_of(args, _COMMANDS)
+            hint = f"did you mean `{meant}`?" if meant else "`m2a --help` lists the commands."
+            raise click.UsageError(f"Found {args[0]!r}, expected a command; {hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands from the table, without importing them."""

@@ -7,15 +7,13 @@ with `exit_code`; a program catches `M2AError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 
 class M2AError(Exception):
     """The base of all errors raised by m2a on purpose.
 
     Attributes:
-        exit_code: what the command line exits with: 1 failed, 2 misuse.
+        exit_code: what the command line exits with: 2 for misuse, which options and names alone
+            tell, and 1 for what fails at work.
     """
 
     exit_code = 1
@@ -46,12 +44,24 @@ class ImageError(M2AError):
     """A picture cannot be read, is not supported, or cannot be written."""
 
 
+class ImageNotFoundError(ImageError):
+    """There is no file of a picture's name."""
+
+    exit_code = 2
+
+
 class VideoError(M2AError):
     """A video cannot be read, is not supported, or cannot be written."""
 
 
 class BundleError(M2AError):
     """A bundle is missing, incomplete, of another schema, or not what its manifest says."""
+
+
+class BundleNotFoundError(BundleError):
+    """There is nothing of a bundle's name."""
+
+    exit_code = 2
 
 
 class CheckpointError(M2AError):
@@ -62,34 +72,36 @@ class BackendError(M2AError):
     """The asked-for execution provider cannot be used on this machine."""
 
 
+def install_command(extra: str) -> str:
+    """The command that installs an extra, or several joined by commas, from m2a's own folder."""
+    return f"pip install -e '.[{extra}]'"
+
+
 class MissingDependencyError(M2AError):
-    """An optional dependency is not installed.
+    """Optional dependencies are not installed.
 
-    The message names the extra to install.
+    Attributes:
+        packages: all that are missing.
+        extra: what brings them; several extras are joined by commas.
     """
 
-    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+    def __init__(self, *packages: str, extra: str, purpose: str, install: str = "") -> None:
+        """Names everything at once.
+
+        Args:
+            packages: all that are missing.
+            extra: what brings them.
+            purpose: what needs them, as the beginning of a sentence.
+            install: what to do, where one extra is not the whole answer.
+        """
+        listed = ", ".join(map(repr, packages))
+        which, verb = ("package", "is") if len(packages) == 1 else ("packages", "are")
         super().__init__(
-            f"{purpose} needs the package {package!r}, which is not installed. "
-            f"Install it with: pip install 'm2a[{extra}]'"
+            f"{purpose} needs the {which} {listed}, which {verb} not installed. "
+            f"{install or f'Install in the folder of m2a: {install_command(extra)}'}"
         )
-        self.package = package
+        self.packages = packages
         self.extra = extra
-
-
-@contextmanager
-def needing_extra(extra: str, *, purpose: str) -> Iterator[None]:
-    """Around imports: a package that is missing becomes an error that names its extra.
-
-    Raises:
-        MissingDependencyError: a package other than m2a itself is not installed.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("m2a"):
-            raise
-        raise MissingDependencyError(error.name, extra=extra, purpose=purpose) from error
 
 
 class ContractError(M2AError):

@@ -207,6 +207,5 @@ def _target(path: Path) -> Path:
 
 def _exists(path: Path) -> UsageError:
     return UsageError(
-        f"{path}: found an existing file, expected a new name; "
-        "give --overwrite (overwrite=True) to replace it"
+        f"{path}: found an existing file, expected a new name; give --overwrite to replace it"
     )

@@ -7,15 +7,9 @@ import numpy as np
 from m2a.runtime.gpu.buffers import Buffers
 from m2a.runtime.gpu.kernels import Kernels, Picture, Size
 from m2a.runtime.gpu.sites import SiteBuilder
+from m2a.runtime.graph_inputs import extract_patches, mask_graph_image
 from m2a.runtime.pixels import Colour
-from m2a.runtime.sites import (
-    build_sites,
-    dilate,
-    extract_patches,
-    mask_graph_image,
-    pad_image,
-    pad_mask,
-)
+from m2a.runtime.sites import build_sites, dilate, pad_image, pad_mask
 
 
 class Bench:

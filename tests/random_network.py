@@ -12,7 +12,8 @@ from torch import nn
 from m2a.models import PRESETS, M2AENet, M2AENetConfig
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.reparameterize import reparameterize
-from m2a.runtime.sites import build_sites, extract_patches, pad_image, pad_mask
+from m2a.runtime.graph_inputs import extract_patches
+from m2a.runtime.sites import build_sites, pad_image, pad_mask
 from m2a.training.batches import tables_of
 
 TINY = M2AENetConfig(

@@ -56,6 +56,7 @@ def shown(
         bits=8,
         format="PNG",
         coverage=result.coverage,
+        highest_probability=result.highest_probability,
         backend=result.backend,
         seconds=result.seconds,
         layers=draw_layers(Photo(pixels=pixels), result),

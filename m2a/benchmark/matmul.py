@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from m2a.errors import needing_extra
+from m2a.extras import needing_extra
 from m2a.runtime.backends import open_runners
 
 SIDE = 1024
@@ -26,7 +26,7 @@ def matmul_work(*, backend: str, threads: int | None) -> Callable[[], object]:
     Raises:
         MissingDependencyError: the package `onnx`, which writes the graph, is not installed.
     """
-    with needing_extra("bench", purpose="Measuring the rate of matrix products"):
+    with needing_extra("bench", only=["onnx"], purpose="Measuring the rate of matrix products"):
         from onnx import TensorProto, checker, helper
 
     shape = [SIDE, SIDE]

@@ -6,10 +6,10 @@ import io
 
 from m2a.benchmark.analysis import growths
 from m2a.benchmark.measure import Benchmark
-from m2a.errors import needing_extra
+from m2a.extras import needing_extra
 
 # Not in the function: so that it is known before anything is measured whether it can be drawn.
-with needing_extra("bench", purpose="Drawing a benchmark"):
+with needing_extra("bench", only=["matplotlib"], purpose="Drawing a benchmark"):
     from matplotlib.figure import Figure
 
 

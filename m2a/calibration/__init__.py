@@ -1,8 +1,8 @@
 """Variants of a bundle in other precisions, and the proof that they give the same picture."""
 
-from m2a.errors import needing_extra
+from m2a.extras import needing_extra
 
-with needing_extra("tensorrt", purpose="Making a variant of a bundle"):
+with needing_extra("tensorrt", only=["onnx"], purpose="Making a variant of a bundle"):
     from m2a.calibration.variants import Variant, add_variant, make_float16
 
 __all__ = ["Variant", "add_variant", "make_float16"]

@@ -27,14 +27,9 @@ from m2a.graphs.float16 import to_float16
 from m2a.graphs.manifest import graph_entries, graph_path
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
 from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle, Reference, open_bundle
+from m2a.runtime.graph_inputs import extract_patches, mask_graph_image
 from m2a.runtime.manifest import LIMIT_FP32, STAGES
-from m2a.runtime.sites import (
-    build_sites,
-    extract_patches,
-    mask_graph_image,
-    pad_image,
-    pad_mask,
-)
+from m2a.runtime.sites import build_sites, pad_image, pad_mask
 from m2a.runtime.verify import MOTION_BOUND, logits, relative_error, worst
 
 MIN_IOU = 0.97

@@ -29,9 +29,10 @@ from m2a.commands.options import (
 )
 from m2a.diagnosis.versions import installed_versions
 from m2a.errors import UsageError
+from m2a.extras import check_extras
 from m2a.files import atomic_write, check_target
 from m2a.machine.cores import usable_cores
-from m2a.runtime.backends import BACKENDS, PIPELINES
+from m2a.runtime.backends import BACKENDS, PIPELINES, extras_of
 from m2a.runtime.bundle import PRECISIONS
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.encoding import suffix_of
@@ -112,6 +113,13 @@ def command(
             "compute the dense network and matrix products too; `m2a run --json` tells the stages' "
             "times of any"
         )
+    plotting = () if plot is None else ("matplotlib",)
+    check_extras(
+        *extras_of(opening.backend),
+        "bench",
+        only=("onnxruntime", "onnxruntime-gpu", "onnx", *plotting),
+        purpose="A benchmark",
+    )
     # All that can fail by itself comes before the measurement, which takes minutes.
     earlier = None if baseline is None else read_baseline(baseline)
     draw = None if plot is None else _drawing()

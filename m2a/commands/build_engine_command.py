@@ -15,7 +15,9 @@ from m2a.commands.options import (
     json_option,
     print_json,
 )
-from m2a.errors import needing_extra
+from m2a.errors import MissingDependencyError, install_command
+from m2a.extras import is_installed, missing_packages
+from m2a.machine.installed import TENSORRT
 
 if TYPE_CHECKING:
     from m2a.commands.progress import Bar
@@ -72,14 +74,13 @@ def command(
       m2a build-engine --fp16
       m2a build-engine --fp16 --target sm86 --target sm89
     """
-    extra = "tensorrt-rtx" if targets or flavour == "rtx" else "tensorrt"
-    with needing_extra(extra, purpose="Building an engine"):
-        from m2a.engines import build
-        from m2a.engines.timing_cache import TimingCacheFile
+    _check_packages(bundle, precision, flavour)
+    from m2a.engines import build
     from m2a.engines.machine import this_machine
     from m2a.engines.selection import engines_folder
     from m2a.engines.sidecar import read_sidecar
     from m2a.engines.tensorrt import find_tensorrt
+    from m2a.engines.timing_cache import TimingCacheFile
 
     tensorrt = find_tensorrt(flavour, ahead_of_time=bool(targets))
     machine = this_machine()
@@ -110,6 +111,36 @@ def command(
                 report=phases.report,
             )
         _tell(built, read_sidecar(built), machine, as_json=as_json)
+
+
+_WHICH = (
+    f"Install in the folder of m2a either {install_command('tensorrt')}: TensorRT, which builds "
+    "for the GPU at hand and runs there (pycuda, which comes with it, needs the CUDA toolkit); "
+    f"or {install_command('tensorrt-rtx')}: TensorRT for RTX, which builds for consumer cards, "
+    "also without such a GPU (--target). On a Jetson TensorRT comes with JetPack: "
+    "pip install filelock onnx"
+)
+
+
+def _check_packages(bundle: Path | None, precision: str, flavour: str | None) -> None:
+    """Names all that is missing, before any work.
+
+    Raises:
+        MissingDependencyError: TensorRT, or what building needs beside it, is not installed.
+        BundleError: as `find_bundle`.
+    """
+    from m2a.runtime.bundle import find_bundle
+
+    wanted = [TENSORRT[name] for name in ([flavour] if flavour else TENSORRT)]
+    missing = missing_packages("tensorrt", only=["filelock", "onnx"])
+    if not any(is_installed(one.module) for one in wanted):
+        missing.append(" or ".join(one.distributions[0] for one in wanted))
+    if precision == "fp16" and precision not in find_bundle(bundle, working_directory=True).graphs:
+        missing += missing_packages("cpu")  # judges the FP16 graphs that are to be made
+    if missing:
+        raise MissingDependencyError(
+            *missing, extra="tensorrt", purpose="Building an engine", install=_WHICH
+        )
 
 
 def _timing_cache(name: str) -> Path | None:

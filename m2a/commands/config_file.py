@@ -5,8 +5,10 @@ Precedence: the command line, then the file, then the option's own default.
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +19,9 @@ from m2a.errors import UsageError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OPTION = "--config"
+
+_BARE = re.compile(r"\s*([\w-]+)\s*=\s*([A-Za-z./~][^\s\"'#]*)\s*(?:#.*)?")
+_TOML_WORDS = ("true", "false", "inf", "nan")
 
 
 def config_option(command: Command) -> Command:
@@ -57,11 +62,11 @@ def read_options(path: Path, command: click.Command) -> dict[str, Any]:
         if name.startswith("--") and name != OPTION
     }
     values = {}
-    for key, value in _read_table(path).items():
+    for key, value in _read_table(path, options).items():
         if key not in options:
             raise UsageError(
-                f"{path}: found {key!r}, expected options of `m2a {command.name}`: "
-                f"{', '.join(options)}"
+                f"{path}: found {key!r}, which is no option of `m2a {command.name}`"
+                f"{_advice(key, options, str(command.name))}"
             )
         option = options[key]
         types, expected = _expected(option)
@@ -88,17 +93,38 @@ def _expected(option: click.Option) -> tuple[tuple[type, ...], str]:
     return (str,), "a string in quotes"
 
 
-def _read_table(path: Path) -> dict[str, Any]:
+def _advice(key: str, options: Iterable[str], command: str) -> str:
+    close = difflib.get_close_matches(key.replace("_", "-"), options, n=2)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; `m2a {command} --help` lists them"
+
+
+def _bare_word(text: str, options: Mapping[str, click.Option]) -> str:
+    """What was found and expected where a value is a word without quotes; empty elsewhere."""
+    for line in text.splitlines():
+        match = _BARE.fullmatch(line)
+        if match is not None and match[2] not in _TOML_WORDS:
+            option = options.get(match[1])
+            expected = "a string in quotes" if option is None else _expected(option)[1]
+            return f"found {match[1]} = {match[2]}, expected {expected}"
+    return ""
+
+
+def _read_table(path: Path, options: Mapping[str, click.Option]) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
 
+    text = ""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(f"{path}: found no such file, expected options in TOML") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: found something else than TOML: {error}") from error
+        why = _bare_word(text, options) or f"found something else than TOML: {error}"
+        raise UsageError(f"{path}: {why}") from error

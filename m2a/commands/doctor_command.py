@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -13,8 +13,14 @@ from m2a._version import __version__
 from m2a.commands.options import bundle_option, json_option, print_json
 from m2a.diagnosis.examination import examine
 from m2a.diagnosis.finding import Finding, Status
+from m2a.diagnosis.summary import counts_of, summary_line, works
 
-_COLOURS = {Status.GOOD: "green", Status.MISSING: "yellow", Status.BROKEN: "red"}
+_COLOURS = {
+    Status.GOOD: "green",
+    Status.MISSING: "yellow",
+    Status.BROKEN: "red",
+    Status.NOT_APPLICABLE: "white",
+}
 
 _INDENT = 26
 """Columns before what was found: the status and the topic."""
@@ -28,7 +34,8 @@ def command(ctx: click.Context, bundle: Path | None, as_json: bool) -> None:
     """Look at all that m2a builds on: good, missing or broken; exit 1 where something is broken.
 
     Execution providers are opened and compute, folders are written to, the bundle's files are
-    hashed. "Missing" is what m2a works without. Below what is not good stands what mends it.
+    hashed. "Missing" is what m2a works without, "n/a" what this machine cannot have. Below what is
+    not good stands what mends it.
 
     \b
     Example:
@@ -41,6 +48,9 @@ def command(ctx: click.Context, bundle: Path | None, as_json: bool) -> None:
             click.echo(_lines(finding, width=_width()))
     if as_json:
         print_json(_to_json(findings))
+    else:
+        can = "; ".join(works(findings)) or "nothing before what is broken is mended"
+        click.echo(f"{summary_line(findings)}\nworks on this machine: {can}")
     topics = _broken(findings)
     if topics:
         click.echo(f"m2a: broken: {', '.join(topics)}", err=True)
@@ -67,9 +77,11 @@ def _broken(findings: Iterable[Finding]) -> list[str]:
     return [finding.topic for finding in findings if finding.status is Status.BROKEN]
 
 
-def _to_json(findings: Iterable[Finding]) -> dict[str, object]:
+def _to_json(findings: Sequence[Finding]) -> dict[str, object]:
     return {
         "m2a": __version__,
         "findings": [{**vars(finding), "status": finding.status.value} for finding in findings],
         "broken": _broken(findings),
+        "counts": counts_of(findings),
+        "works": works(findings),
     }

@@ -9,6 +9,8 @@ import click
 from m2a.commands.opening import Opening, opening_options
 from m2a.commands.options import EXISTING_OR_NOT, json_option, print_json
 from m2a.evaluation import evaluate
+from m2a.extras import check_extras
+from m2a.runtime.backends import extras_of
 
 
 @click.command("eval")
@@ -29,6 +31,7 @@ def command(
     Example:
       m2a synth photos -o known --count 100 && m2a eval known
     """
+    check_extras(*extras_of(opening.backend), "eval", purpose="Measuring on known truth")
     evaluation = evaluate(
         opening.open(), folder, progress=lambda score: click.echo(f"{score.name} …", err=True)
     )

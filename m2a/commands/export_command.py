@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT, json_option, print_json
+from m2a.extras import check_extras
 from m2a.runtime.bundle import DEFAULT_DIRECTORY, open_bundle
 from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 
@@ -57,6 +58,7 @@ def command(
     Example:
       m2a export --ckpt model.pth
     """
+    check_extras("cpu", "export", purpose="Exporting a checkpoint")
     from m2a.export import export_bundle
 
     def progress(step: str) -> None:

@@ -41,6 +41,9 @@ class Opening:
         dilate: radius in pixels by which the mask is widened; None for the bundle's.
         max_memory: bytes that the graphs may take at a time; None for a share of what is free.
         threads: that compute; None for the cores that the process may use.
+
+    Raises:
+        UsageError: a value is out of range, whatever the bundle: before that is opened.
     """
 
     bundle: Path | None
@@ -51,6 +54,16 @@ class Opening:
     dilate: int | None
     max_memory: int | None
     threads: int | None
+
+    def __post_init__(self) -> None:
+        from m2a.runtime.backends import check_backend
+        from m2a.runtime.deblurrer import check_active
+
+        check_backend(self.backend)
+        check_active(
+            1.0 if self.threshold is None else self.threshold,
+            0 if self.dilate is None else self.dilate,
+        )
 
     def find(self) -> Bundle:
         """Opens the bundle and says on standard error which it is, where it was not named.

@@ -52,14 +52,16 @@ def backend_options(command: Command) -> Command:
 
 def precision_option(command: Command) -> Command:
     """`--precision NAME`."""
-    from m2a.runtime.bundle import PRECISIONS
+    from m2a.runtime.bundle import MADE_BY, PRECISIONS
 
+    others = [f"{name} where `{made_by}` made them" for name, made_by in MADE_BY.items()][1:]
     return click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
+        metavar="|".join(MADE_BY),
         default="fp32",
         show_default=True,
-        help="Which of the bundle's graphs to compute.",
+        help=f"Which of the bundle's graphs to compute: fp32, or {', '.join(others)}.",
     )(command)
 
 
@@ -102,6 +104,13 @@ def mask_option(command: Command) -> Command:
         metavar="FILE|full",
         help="Restore these pixels instead of the predicted ones: a picture whose bright pixels "
         "are the mask, or all pixels.",
+    )(command)
+
+
+def recursive_option(command: Command) -> Command:
+    """`--recursive`."""
+    return click.option(
+        "--recursive/--no-recursive", help="Look into the folders of a folder too."
     )(command)
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 import click
 
 from m2a.commands.config_file import config_option
+from m2a.commands.inputs import images_argument, output_option
 from m2a.commands.interrupts import held_interrupts
 from m2a.commands.opening import Opening, opening_options
 from m2a.commands.options import (
-    EXISTING_OR_NOT,
     json_option,
     mask_option,
     overwrite_option,
     print_json,
+    recursive_option,
 )
-from m2a.commands.run_report import fields_of
+from m2a.commands.run_report import fields_of, nothing_found
 from m2a.diagnosis.versions import installed_versions
 from m2a.errors import ImageError, UsageError, on_one_line
 from m2a.files import atomic_write, check_target
@@ -32,35 +33,33 @@ from m2a.reports import (
     report_photo,
     report_photos,
 )
-from m2a.runtime.batch import DONE, FAILED, Outcome, check_mask, mask_files
+from m2a.runtime.batch import check_mask
 from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.outcomes import DONE, FAILED, Outcome
 from m2a.runtime.plan import check_not_read
+from m2a.runtime.search import PassedOver, Search
+from m2a.runtime.settings import mask_files
 
 _SUFFIXES = (".html", ".htm")
 
 
 @click.command("report")
-@click.argument("images", nargs=-1, required=True, type=EXISTING_OR_NOT, metavar="IMAGE...")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=EXISTING_OR_NOT,
-    metavar="FILE.html",
-    help="The page to write.",
-)
+@images_argument
+@output_option(metavar="FILE.html", help="The page to write.", example="report.html")
 @config_option
 @opening_options()
 @mask_option
+@recursive_option
 @overwrite_option
 @json_option
 @click.pass_context
 def command(
     ctx: click.Context,
-    images: tuple[Path, ...],
-    output: Path,
+    images: tuple[str, ...],
+    output: str,
     opening: Opening,
     mask_in: str | None,
+    recursive: bool,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -71,41 +70,66 @@ def command(
     read. Of several, one that fails is told on the page and does not stop the others, and the exit
     code is 1.
 
+    IMAGE is a file, several, a folder, or a pattern in quotes.
+
     \b
     Example:
       m2a report street.jpg -o report.html
-      m2a report photos/*.jpg -o report.html --overwrite
+      m2a report photos -o report.html --recursive --overwrite
     """
-    _check(images, output, mask_in, overwrite=overwrite)
+    search = Search(recursive=recursive)
+    sources = tuple(path for text in images for path, _ in search.sources(text))
+    page = Path(output)
+    _check(sources, page, mask_in, overwrite=overwrite)
     deblurrer = opening.open()
     photos: list[Shown | Failed]
-    if len(images) == 1:
-        photos = [report_photo(images[0], deblurrer, mask=mask_in)]
+    if len(sources) == 1:
+        photos = [report_photo(sources[0], deblurrer, mask=mask_in)]
     else:
-        photos = list(_reported(images, deblurrer, mask_in, as_json=as_json))
+        photos = list(_reported(sources, deblurrer, mask_in, as_json=as_json))
     failed = sum(isinstance(photo, Failed) for photo in photos)
     if failed == len(photos):
         if as_json:
-            _print_objects(photos, output)
-        raise ImageError(f"{output} was not written: none of {failed} photos could be deblurred")
-    page = render_page(
-        photos,
-        Provenance(
-            bundle=deblurrer.bundle,
-            precision=deblurrer.precision,
-            threshold=deblurrer.threshold,
-            dilate=deblurrer.dilate,
-            mask=mask_in,
-            versions=installed_versions(),
-            made=datetime.now(timezone.utc),
-        ),
-    )
-    content = page.encode("utf-8")
-    atomic_write(output, content, overwrite=overwrite)
+            _print_objects(photos, page, deblurrer)
+        raise ImageError(f"{page} was not written: none of {failed} photos could be deblurred")
+    content = _rendered(photos, deblurrer, mask_in)
+    atomic_write(page, content, overwrite=overwrite)
     if as_json:
-        _print_objects(photos, output)
-    click.echo(f"{on_one_line(output)}: {counted(photos)}, {len(content) / 1e6:.1f} MB", err=True)
+        _print_objects(photos, page, deblurrer)
+    _tell(photos, page, deblurrer, size=len(content), passed_over=search.passed_over)
     ctx.exit(1 if failed else 0)
+
+
+def _rendered(photos: list[Shown | Failed], deblurrer: Deblurrer, mask: str | None) -> bytes:
+    made = Provenance(
+        bundle=deblurrer.bundle,
+        precision=deblurrer.precision,
+        threshold=deblurrer.threshold,
+        dilate=deblurrer.dilate,
+        mask=mask,
+        versions=installed_versions(),
+        made=datetime.now(timezone.utc),
+    )
+    return render_page(photos, made).encode("utf-8")
+
+
+def _tell(
+    photos: list[Shown | Failed],
+    page: Path,
+    deblurrer: Deblurrer,
+    *,
+    size: int,
+    passed_over: PassedOver,
+) -> None:
+    # Of rich it imports nothing else.
+    from rich.filesize import decimal
+
+    left = f"; {passed_over}" if str(passed_over) else ""
+    click.echo(f"{on_one_line(page)}: {counted(photos)}, {decimal(size)}{left}", err=True)
+    for photo in photos:
+        if isinstance(photo, Shown) and not photo.coverage:
+            why = nothing_found(deblurrer.threshold, photo.highest_probability)
+            click.echo(f"{on_one_line(photo.source)}: {why}", err=True)
 
 
 def _check(images: tuple[Path, ...], output: Path, mask: str | None, *, overwrite: bool) -> None:
@@ -138,12 +162,12 @@ def _reported(
             raise_held()
 
 
-def _print_objects(photos: Iterable[Shown | Failed], output: Path) -> None:
+def _print_objects(photos: Iterable[Shown | Failed], output: Path, deblurrer: Deblurrer) -> None:
     for photo in photos:
-        print_json(fields_of(_outcome(photo, output)))
+        print_json(fields_of(_outcome(photo, output, deblurrer)))
 
 
-def _outcome(photo: Shown | Failed, output: Path) -> Outcome:
+def _outcome(photo: Shown | Failed, output: Path, deblurrer: Deblurrer) -> Outcome:
     if isinstance(photo, Failed):
         return Outcome(source=photo.source, output=None, status=FAILED, reason=photo.reason)
     return Outcome(
@@ -151,6 +175,9 @@ def _outcome(photo: Shown | Failed, output: Path) -> Outcome:
         output=output,
         status=DONE,
         coverage=photo.coverage,
+        pixels=photo.size[0] * photo.size[1],
+        highest_probability=photo.highest_probability,
+        threshold=deblurrer.threshold,
         backend=photo.backend,
         seconds=photo.seconds,
     )

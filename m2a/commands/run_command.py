@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from m2a.commands.config_file import config_option
-from m2a.commands.interrupts import held_interrupts
+from m2a.commands.inputs import images_argument, output_option
 from m2a.commands.opening import Opening, opening_options
 from m2a.commands.options import (
     EXISTING_OR_NOT,
@@ -21,42 +15,23 @@ from m2a.commands.options import (
     mask_option,
     overwrite_option,
     print_json,
+    recursive_option,
 )
-from m2a.commands.run_report import echo_outcome, fields_of, summary_of
-from m2a.errors import ImageError, UsageError, on_one_line
-from m2a.runtime.batch import (
-    FAILED,
-    SKIPPED,
-    Outcome,
-    Settings,
-    check_files,
-    check_plan,
-    deblur_files,
-    deblurred,
-    given_mask,
-    outcome_of,
-    write_files,
-)
-from m2a.runtime.deblurrer import Deblurrer
-from m2a.runtime.decoding import MAX_PIXELS, decode_photo, largest_file
-from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of
-from m2a.runtime.images import read_photo
-from m2a.runtime.journal import Journal
-from m2a.runtime.photo import Photo
-from m2a.runtime.plan import STREAM, Job, Plan, is_one_video, plan_jobs, takes_one_file
-
-Open = Callable[[], Deblurrer]
+from m2a.commands.run_one import run_one
+from m2a.commands.run_report import fields_of, line_of
+from m2a.commands.run_several import run_several
+from m2a.errors import UsageError
+from m2a.runtime.decoding import MAX_PIXELS
+from m2a.runtime.plan import STREAM, is_one_video, plan_jobs, takes_one_file
+from m2a.runtime.settings import Settings
 
 
 @click.command("run")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="FILE|FOLDER|-",
-    help="The file to write, whose suffix names the format; the folder to write into, where there "
-    "are several inputs; or - for standard output.",
+@images_argument
+@output_option(
+    metavar="FILE|FOLDER/|-",
+    help="The file to write, whose suffix names the format; the folder to write into, which exists "
+    "or ends with /; or - for standard output. Several inputs need a folder.",
 )
 @config_option
 @opening_options()
@@ -76,7 +51,7 @@ Open = Callable[[], Deblurrer]
     help="Format of the outputs in a folder or on standard output, as in .png. "
     "[default: the input's, or .png where that is read only]",
 )
-@click.option("--recursive/--no-recursive", help="Look into the folders of a folder too.")
+@recursive_option
 @click.option(
     "--skip-existing/--no-skip-existing",
     help="Keep files that exist and write only what is missing.",
@@ -106,6 +81,11 @@ Open = Callable[[], Deblurrer]
     help="Of a video: the encoder's constant rate factor; lower is better and larger. "
     "[default: 16]",
 )
+@click.option(
+    "-v",
+    "--verbose/--no-verbose",
+    help="Of several, say a line of each: how much was restored, and the seconds it took.",
+)
 @json_option
 def command(
     images: tuple[str, ...],
@@ -123,6 +103,7 @@ def command(
     quality: int | None,
     max_pixels: int,
     crf: int | None,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Deblur IMAGE: find the motion-blurred pixels and restore only those.
@@ -163,7 +144,7 @@ def command(
             pictures,
             suffix,
             settings,
-            opening.open,
+            opening,
             recursive=recursive,
             crf=crf,
             as_json=as_json,
@@ -174,158 +155,12 @@ def command(
     if takes_one_file(images, output):
         if output == STREAM and as_json:
             raise UsageError("--json and -o - both write to standard output; give -o a file")
-        outcome = _run_one(images[0], output, pictures, suffix, settings, opening.open)
+        outcome = run_one(images[0], output, pictures, suffix, settings, opening)
         if as_json:
             print_json(fields_of(outcome))
         else:
-            echo_outcome(outcome)
+            click.echo(line_of(outcome), err=True)
         return
     plan = plan_jobs(images, output, pictures=pictures, recursive=recursive, suffix=suffix)
-    check_plan(plan, settings)
-    in_place = any(job.in_place for job in plan.jobs)
-    with Journal(Path(output)) if in_place else nullcontext() as journal:
-        code = _run_several(plan, settings, opening.open, journal, as_json=as_json)
+    code = run_several(plan, Path(output), settings, opening, verbose=verbose, as_json=as_json)
     click.get_current_context().exit(code)
-
-
-def _run_one(
-    image: str,
-    output: str,
-    pictures: Mapping[str, Path],
-    suffix: str | None,
-    settings: Settings,
-    open_deblurrer: Open,
-) -> Outcome:
-    """One picture, each end of which may be a stream; what fails is raised."""
-    to_stream = output == STREAM
-    wanted = Job(source=Path(image), output=None if to_stream else Path(output), pictures=pictures)
-    job = wanted.without_existing() if settings.skip_existing else wanted
-    if not job.files and not to_stream:
-        return Outcome(source=job.source, output=wanted.output, status=SKIPPED)
-    _check_suffix(suffix, output)
-    _check_terminals(image, output)
-    check_files(job, settings)
-    photo = _read(image, max_pixels=settings.max_pixels)
-    check_files(job, settings, photo=photo)
-    if to_stream:
-        suffix = suffix or suffix_of(photo.format)
-        check_encodable(
-            suffix=suffix, photo=photo, quality=settings.quality, origin="standard output"
-        )
-    mask = given_mask(settings.mask, photo)
-    result = open_deblurrer()(photo.pixels, mask=mask)
-    write_files(job, settings, photo, result)
-    if to_stream:
-        _write_stream(deblurred(settings, photo, result), str(suffix), settings.quality)
-    return outcome_of(wanted, result)
-
-
-def _check_suffix(suffix: str | None, output: str) -> None:
-    if suffix is None:
-        return
-    check_encodable(suffix=suffix, origin="--suffix")
-    if output != STREAM and Path(output).suffix.lower() != suffix.lower():
-        raise UsageError(
-            f"found --suffix {suffix} and -o {output}, which names the format; "
-            "--suffix is for folders and standard output"
-        )
-
-
-def _check_terminals(image: str, output: str) -> None:
-    if image == STREAM and sys.stdin.isatty():
-        raise UsageError("-: found a terminal as standard input, expected a picture from a pipe")
-    if output == STREAM and sys.stdout.isatty():
-        raise UsageError("-o -: found a terminal as standard output, expected a pipe or a file")
-
-
-def _read(image: str, *, max_pixels: int) -> Photo:
-    if image != STREAM:
-        return read_photo(Path(image), max_pixels=max_pixels)
-    limit = largest_file(max_pixels)
-    data = sys.stdin.buffer.read(limit + 1)
-    if len(data) > limit:
-        raise ImageError(f"standard input: found more than {limit} bytes, expected one picture")
-    return decode_photo(data, origin="standard input", max_pixels=max_pixels)
-
-
-def _write_stream(photo: Photo, suffix: str, quality: int | None) -> None:
-    data = encode_photo(photo, suffix=suffix, quality=quality, origin="standard output")
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def _run_several(
-    plan: Plan,
-    settings: Settings,
-    open_deblurrer: Open,
-    journal: Journal | None,
-    *,
-    as_json: bool,
-) -> int:
-    """All pictures of a plan; returns the exit code."""
-    # Not above: one photo shall not wait for the import of rich.
-    from m2a.commands.progress import progress_bar
-
-    open_once = functools.cache(open_deblurrer)
-    if not (settings.skip_existing and plan.complete):
-        open_once()  # says which bundle it takes, where no bar is in the way yet
-    total = len(plan.jobs) + len(plan.unreadable)
-    counts: Counter[str] = Counter()
-    replaced = 0
-    began = time.perf_counter()
-
-    def summary() -> str:
-        seconds = time.perf_counter() - began
-        return summary_of(counts, left=total - counts.total(), seconds=seconds)
-
-    try:
-        # On one terminal the objects and the bar would write over each other.
-        hidden = as_json and sys.stdout.isatty()
-        with (
-            held_interrupts() as raise_held,
-            progress_bar(total, "Deblurring", quiet=True, hidden=hidden) as bar,
-        ):
-            for outcome in _outcomes(plan, settings, open_once, journal):
-                counts[outcome.status] += 1
-                replaced += outcome.replaced
-                if as_json:
-                    print_json(fields_of(outcome))
-                if outcome.reason is not None:
-                    bar.line(f"m2a: {on_one_line(outcome.reason)}")
-                failed = counts[FAILED]
-                bar.at(counts.total(), f"{failed} failed" if failed else "")
-                raise_held()
-    except KeyboardInterrupt:
-        if journal is not None:
-            again = "; the same command does the rest, and no photo twice"
-        elif settings.overwrite:
-            again = ""
-        else:
-            again = "; --skip-existing does the rest another time"
-        click.echo(summary() + again, err=True)
-        raise
-    click.echo(summary(), err=True)
-    if journal is not None:
-        if not counts[FAILED]:
-            journal.remove()
-        elif not journal.empty:
-            click.echo(
-                f"m2a: {on_one_line(journal.path)} tells the same command which photos are done; "
-                "delete it to deblur them again",
-                err=True,
-            )
-    if replaced:
-        click.echo(
-            f"m2a: {replaced} of the skipped had been replaced already by a run that was not "
-            "finished",
-            err=True,
-        )
-    return 1 if counts[FAILED] else 0
-
-
-def _outcomes(
-    plan: Plan, settings: Settings, open_deblurrer: Open, journal: Journal | None
-) -> Iterator[Outcome]:
-    for folder, why in plan.unreadable.items():
-        yield Outcome(source=folder, output=None, status=FAILED, reason=f"{folder}: {why}")
-    yield from deblur_files(plan.jobs, settings, open_deblurrer, journal=journal)

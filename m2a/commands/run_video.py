@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,14 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from m2a.commands.opening import Opening
 from m2a.commands.options import print_json
-from m2a.commands.run_report import fields_of
+from m2a.commands.run_report import fields_of, line_of, percentage
 from m2a.errors import UsageError, on_one_line
-from m2a.runtime.batch import DONE, FULL, SKIPPED, Outcome, Settings
-from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_mask
-from m2a.runtime.plan import STREAM, check_not_read, exists, names_folder
+from m2a.runtime.outcomes import DONE, SKIPPED, Outcome
+from m2a.runtime.plan import STREAM, check_named, check_not_read, exists, names_folder
+from m2a.runtime.settings import FULL, Settings
 
 if TYPE_CHECKING:
     from m2a.runtime.video.deblur import DeblurredVideo
@@ -34,7 +35,7 @@ def run_video(
     pictures: Mapping[str, Path],
     suffix: str | None,
     settings: Settings,
-    open_deblurrer: Callable[[], Deblurrer],
+    opening: Opening,
     *,
     recursive: bool,
     crf: int | None,
@@ -48,7 +49,7 @@ def run_video(
         pictures: what is wanted beside the output, of which a video has nothing.
         suffix: of the output in a folder; None for the source's.
         settings: as for pictures.
-        open_deblurrer: called when all else has been checked.
+        opening: the bundle, which is opened when all else has been checked.
         recursive: asked for folders, of which a video is none.
         crf: the encoder's constant rate factor; None for its default.
         as_json: print an object on standard output.
@@ -83,7 +84,7 @@ def run_video(
         target.parent.mkdir(parents=True, exist_ok=True)
     writing.check_video_output(target, overwrite=settings.overwrite)
     mask = _mask(settings.mask, footage)
-    deblurrer = open_deblurrer()
+    deblurrer = opening.open()
     began = time.perf_counter()
     from m2a.commands.progress import progress_bar
 
@@ -104,9 +105,17 @@ def run_video(
             note=lambda line: bar.line(on_one_line(line)),
         )
     if as_json:
-        print_json(_fields(path, target, done))
+        print_json(
+            _fields(path, target, done, threshold=None if mask is not None else deblurrer.threshold)
+        )
     else:
-        _tell(target, done, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        _tell(
+            target,
+            done,
+            seconds=seconds,
+            threshold=None if mask is not None else deblurrer.threshold,
+        )
 
 
 def _target(path: Path, output: str, suffix: str | None) -> Path:
@@ -122,6 +131,7 @@ def _target(path: Path, output: str, suffix: str | None) -> Path:
             f"found --suffix {suffix} and -o {output}, which names the format; "
             "--suffix is for folders"
         )
+    check_named(Path(output))
     return Path(output)
 
 
@@ -134,12 +144,15 @@ def _mask(mask: str | None, footage: Footage) -> NDArray[np.bool_] | None:
     return read_mask(Path(mask), shape=footage.shown_size)
 
 
-def _fields(source: Path, output: Path, done: DeblurredVideo) -> dict[str, Any]:
+def _fields(
+    source: Path, output: Path, done: DeblurredVideo, *, threshold: float | None
+) -> dict[str, Any]:
     outcome = Outcome(
         source=source,
         output=output,
         status=DONE,
         coverage=done.coverage,
+        threshold=threshold,
         backend=done.backend,
         seconds=done.seconds,
     )
@@ -151,23 +164,31 @@ def _fields(source: Path, output: Path, done: DeblurredVideo) -> dict[str, Any]:
     }
 
 
-def _tell(output: Path, done: DeblurredVideo, *, seconds: float) -> None:
+def _tell(output: Path, done: DeblurredVideo, *, seconds: float, threshold: float | None) -> None:
     name = on_one_line(output)
     if not done.restored_frames:
+        why = (
+            "the mask that was given is empty"
+            if threshold is None
+            else f"no probability reaches the threshold of {threshold:g}; a lower --threshold or "
+            "--mask-in restores some all the same"
+        )
         click.echo(
-            f"{name}: no motion blur found in {done.frames} frames, which are only encoded again",
+            f"{name}: no motion blur found in {done.frames} frames, which are only encoded again: "
+            f"{why}",
             err=True,
         )
         return
     click.echo(
-        f"{name}: {done.coverage:.1%} of the pixels restored, in {done.restored_frames} of "
+        f"{name}: {percentage(done.coverage)} of the pixels restored, in {done.restored_frames} of "
         f"{done.frames} frames, in {seconds:.1f} s on {done.backend}",
         err=True,
     )
 
 
 def _tell_skipped(source: Path, output: Path, *, as_json: bool) -> None:
+    outcome = Outcome(source=source, output=output, status=SKIPPED)
     if as_json:
-        print_json(fields_of(Outcome(source=source, output=output, status=SKIPPED)))
+        print_json(fields_of(outcome))
     else:
-        click.echo(f"{on_one_line(output)}: exists already, skipped", err=True)
+        click.echo(line_of(outcome), err=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT
+from m2a.extras import needing_extra
 
 
 @click.command("synth")
@@ -36,7 +37,8 @@ def command(
     Example:
       m2a synth photos -o known --count 100 --seed 1
     """
-    from m2a.training.protocol import write_samples
+    with needing_extra("train", only=["opencv-python-headless"], purpose="Rendering blur"):
+        from m2a.training.protocol import write_samples
 
     with click.progressbar(length=count, label="Rendering", file=sys.stderr) as bar:
         sheet = write_samples(

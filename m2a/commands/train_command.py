@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from m2a.commands.options import EXISTING_OR_NOT
-from m2a.errors import MissingDependencyError
+from m2a.extras import needing_extra
 
 
 @click.command("train")
@@ -33,16 +33,12 @@ def command(recipe: Path, photos: Path, output: Path, init: Path | None, workers
     Example:
       m2a train recipes/small-restorer.toml --photos photos -o runs/small
     """
-    try:
+    with needing_extra("train", purpose="Training"):
         from m2a.commands.progress import progress_bar
         from m2a.training.config import read_recipe
         from m2a.training.train import train
         from m2a.training.trainer import Progress
         from m2a.training.validation import Validated
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("m2a"):
-            raise
-        raise MissingDependencyError(error.name, extra="train", purpose="Training") from error
 
     config = read_recipe(recipe)
     with progress_bar(config.steps, "Training") as bar:

@@ -16,7 +16,7 @@ from m2a.commands.options import (
     print_json,
     resource_options,
 )
-from m2a.errors import needing_extra
+from m2a.extras import needing_extra
 from m2a.files import write_folder
 from m2a.runtime.decoding import MAX_PIXELS
 

@@ -84,9 +84,11 @@ def _print(outcome: Verification) -> None:
     click.echo(
         f"Verified:  {outcome.precision} on {outcome.backend}, mask coverage {outcome.coverage:.1%}"
     )
+    click.echo(f"  {'stage':18} {'found':>8}  {'at most':>8}          what is measured")
     for stage in outcome.stages:
         verdict = "ok" if stage.passed else "FAILED"
-        click.echo(f"  {stage.name:18} {stage.error:.1e}  limit {stage.limit:.1e}  {verdict}")
+        figures = f"{stage.error:8.1e}  {stage.limit:8.1e}  {verdict:6}"
+        click.echo(f"  {stage.name:18} {figures}  {stage.measure}")
     if len(outcome.stages) == 1:
         click.echo("  no blur found: the restoration was not compared")
 

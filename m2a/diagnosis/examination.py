@@ -28,15 +28,15 @@ from m2a.diagnosis.onnx_runtime import (
     installed_distributions,
 )
 from m2a.diagnosis.packages import (
-    EXTRAS,
+    OPTIONAL,
     extra_finding,
     import_separately,
-    is_importable,
     numpy_finding,
 )
 from m2a.diagnosis.pictures import libvips_finding
 from m2a.diagnosis.provider_trial import SECONDS, try_backend
 from m2a.diagnosis.storage import folder_finding
+from m2a.extras import is_installed
 from m2a.machine.cuda_driver import ask_driver
 from m2a.machine.installed import TENSORRT, Flavour, version_of
 
@@ -142,13 +142,13 @@ def _optional_packages() -> Iterator[Finding]:
         lambda: [pycuda_finding(find=version_of, attempt=import_separately)],
         seconds=_LONG,
     )
-    for extra in EXTRAS:
+    for extra in OPTIONAL:
         check = functools.partial(_extra, extra)
         yield from isolated(f"extra {extra}", check, seconds=_BRIEF)
 
 
 def _tensorrt(flavour: Flavour) -> Iterator[Finding]:
-    attempt = import_separately if is_importable(flavour.module) else None
+    attempt = import_separately if is_installed(flavour.module) else None
     yield tensorrt_finding(flavour.title, flavour.module, oldest=flavour.oldest, attempt=attempt)
 
 

@@ -16,11 +16,13 @@ class Status(Enum):
 
     `GOOD`: m2a can use it. `MISSING`: it is not here or cannot be told, and m2a works without
     it. `BROKEN`: m2a needs it and cannot use it, or it is installed and does not work.
+    `NOT_APPLICABLE`: it is nothing that this machine could have.
     """
 
     GOOD = "good"
     MISSING = "missing"
     BROKEN = "broken"
+    NOT_APPLICABLE = "n/a"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,11 @@ def missing(topic: str, found: str, remedy: str = "") -> Finding:
 def broken(topic: str, found: str, remedy: str) -> Finding:
     """Returns a `BROKEN` finding."""
     return Finding(topic=topic, status=Status.BROKEN, found=_one_line(found), remedy=remedy)
+
+
+def not_applicable(topic: str, found: str) -> Finding:
+    """Returns a `NOT_APPLICABLE` finding."""
+    return Finding(topic=topic, status=Status.NOT_APPLICABLE, found=_one_line(found))
 
 
 def isolated(topic: str, check: Check, *, seconds: float) -> tuple[Finding, ...]:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from m2a.diagnosis.finding import Finding, good, missing
+from m2a.diagnosis.finding import Finding, good, missing, not_applicable
 
 FASTER = "sudo nvpmodel -p --verbose lists the modes, sudo nvpmodel -m NUMBER sets one"
 
@@ -48,7 +48,7 @@ def jetson_findings(
     model = _text(root / "proc/device-tree/model").strip("\0\n ")
     release = _text(root / "etc/nv_tegra_release")
     if not release and "jetson" not in model.lower():
-        yield missing("Jetson", "this machine is none")
+        yield not_applicable("Jetson", "this machine is none")
         return
     yield good("Jetson", f"{model or 'of unknown model'}, {_linux_for_tegra(release)}")
     answer = power_mode() or ""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
+from m2a.errors import install_command
 from m2a.machine.cuda_driver import CudaDriver
 from m2a.machine.installed import VersionOf
 from m2a.machine.separate_process import Reply
@@ -63,7 +64,7 @@ def tensorrt_finding(
     """
     package = module.replace("_", "-")
     if attempt is None:
-        return missing(topic, "optional; not installed", f"pip install {package}")
+        return missing(topic, "optional; not installed", install_command(package))
     reply = attempt(module)
     if reply.answer is None:
         return broken(
@@ -91,7 +92,7 @@ def pycuda_finding(*, find: VersionOf, attempt: Callable[[str], Reply]) -> Findi
     topic = "pycuda"
     version = find("pycuda")
     if version is None:
-        return missing(topic, "optional; not installed", "pip install pycuda")
+        return missing(topic, "optional; not installed", install_command("tensorrt"))
     reply = attempt("pycuda.driver")
     if reply.answer is not None:
         return good(topic, version)

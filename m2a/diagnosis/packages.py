@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-from collections.abc import Mapping, Sequence
+import importlib
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
+from m2a.extras import EXTRAS, install_command
 from m2a.machine.installed import VersionOf, version_of
 from m2a.machine.separate_process import Reply, ask
 
-EXTRAS: Mapping[str, Sequence[str]] = {
-    "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
-    "eval": ("scikit-image",),
-    "train": (
-        "torch",
-        "safetensors",
-        "opencv-python-headless",
-        "pillow",
-        "pytorch_optimizer",
-        "tensorboard",
-    ),
-    "video": ("av",),
-    "triton": ("tritonclient",),
-}
-"""Extra of m2a → the distributions that it installs on every Python."""
+OPTIONAL = ("export", "bench", "eval", "train", "video", "triton")
+"""The extras that are told; ONNX Runtime and both TensorRTs have topics of their own."""
 
 _STANDS_IN = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python")}
 """Distribution → others that bring the same module."""
@@ -45,7 +31,7 @@ def extra_finding(extra: str, *, find: VersionOf = version_of) -> Finding:
     return missing(
         topic,
         f"optional; not installed: {', '.join(absent)}",
-        f"pip install 'm2a[{extra}]'",
+        install_command(extra),
     )
 
 
@@ -66,8 +52,3 @@ def import_module(module: str) -> dict[str, str]:
     """Imports a module, which may take this process down, and returns its version."""
     imported = importlib.import_module(module)
     return {"version": str(getattr(imported, "__version__", "unknown"))}
-
-
-def is_importable(module: str) -> bool:
-    """Whether there is a module of that name, whatever becomes of importing it."""
-    return importlib.util.find_spec(module) is not None

@@ -140,7 +140,7 @@ def check_target(tensorrt: TensorRT, target: str | None) -> None:
     if not tensorrt.targets:
         raise UsageError(
             f"{name} builds for the GPU at hand alone; for {target} ahead of time take TensorRT "
-            "for RTX: --flavour rtx, pip install 'm2a[tensorrt-rtx]'"
+            "for RTX: --flavour rtx, pip install -e '.[tensorrt-rtx]'"
         )
     raise UsageError(
         f"{name} does not build for {target} ahead of time; it does for "

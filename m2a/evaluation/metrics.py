@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import MissingDependencyError
+from m2a.extras import needing_extra
 
 Samples = NDArray[np.uint8 | np.uint16]
 
@@ -66,10 +66,8 @@ def ssim_map(picture: Samples, truth: Samples) -> NDArray[np.float64]:
         ValueError: a side is shorter than 11 pixels.
         MissingDependencyError: scikit-image is not installed.
     """
-    try:
+    with needing_extra("eval", purpose="SSIM"):
         from skimage.metrics import structural_similarity
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("scikit-image", extra="eval", purpose="SSIM") from error
     if min(picture.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs sides of at least {SSIM_WINDOW} px, found {picture.shape}")
     _, similarity = structural_similarity(

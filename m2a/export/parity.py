@@ -19,15 +19,9 @@ from m2a.export.trace import DeployedMask, DeployedRestore
 from m2a.graphs.contract import CONTRACTS
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
+from m2a.runtime.graph_inputs import extract_patches, mask_graph_image
 from m2a.runtime.manifest import LIMIT_FP32
-from m2a.runtime.sites import (
-    Sites,
-    build_sites,
-    extract_patches,
-    mask_graph_image,
-    pad_image,
-    pad_mask,
-)
+from m2a.runtime.sites import Sites, build_sites, pad_image, pad_mask
 from m2a.runtime.verify import MOTION_BOUND, worst
 
 MIN_RESIDUAL_DEVIATION = 1e-5

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from m2a.errors import CheckpointError, MissingDependencyError
+from m2a.errors import CheckpointError
+from m2a.extras import needing_extra
 from m2a.files import atomic_write
 from m2a.models.config import LEVELS, M2AENetConfig
 from m2a.models.network import M2AENet
@@ -25,6 +27,9 @@ from m2a.models.network import M2AENet
 _STATE_KEYS = ("ema", "params_ema", "state_dict", "model", "params", "net", "network")
 _WRAPPERS = ("module.", "_orig_mod.", "net.", "network.")
 _LISTED = 5
+
+_TORCH_STARTS = (b"PK\x03\x04", b"\x80")
+"""How files of `torch.save` begin: an archive today, a pickle before torch 1.6."""
 
 HEADER = "m2a"
 """The entry of the file's header: a JSON object with `config` and what training tells."""
@@ -72,8 +77,10 @@ def read_checkpoint_file(path: Path) -> bytes:
         CheckpointError: there is no such file.
     """
     if not path.is_file():
-        found = "a directory" if path.is_dir() else "nothing"
-        raise CheckpointError(f"cannot read the checkpoint {path}: found {found}, expected a file")
+        found = "a directory" if path.is_dir() else "no such file"
+        raise CheckpointError(
+            f"{path}: found {found}, expected a checkpoint: a .safetensors, .pth or .pt file"
+        )
     return path.read_bytes()
 
 
@@ -146,13 +153,20 @@ def infer_config(state: Mapping[str, Tensor]) -> M2AENetConfig:
 def _read(data: bytes, path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return _read_safetensors(data, path)
+    if not data.startswith(_TORCH_STARTS):
+        raise CheckpointError(
+            f"{path}: found a file of another kind, expected a checkpoint, as torch.save or "
+            "safetensors writes it"
+        )
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own words about what it then refuses
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises anything
         raise CheckpointError(
-            f"{path} is not a checkpoint that can be read safely "
-            f"(torch.load with weights_only=True: {type(error).__name__}). "
-            "Save the state dict alone, or a safetensors file"
+            f"{path}: found a checkpoint that is damaged, or that holds more than tensors and "
+            "would have to execute code, expected the weights alone. If it opens elsewhere, save "
+            "them there: torch.save(model.state_dict(), 'weights.pth')"
         ) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(
@@ -174,17 +188,15 @@ def _read_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = safetensors.load(data)
     except Exception as error:  # safetensors raises its own exception type, without a base
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+        raise CheckpointError(
+            f"{path} is not a safetensors file, or is cut off or damaged: copy it again"
+        ) from error
     return tensors
 
 
 def _safetensors() -> Any:  # noqa: ANN401 - the package has no types
-    try:
+    with needing_extra("export", only=["safetensors"], purpose="Reading or writing a checkpoint"):
         import safetensors.torch
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "safetensors", extra="export", purpose="Reading or writing a checkpoint"
-        ) from error
     return safetensors.torch
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from m2a._version import __version__
 from m2a.reports.markup import Markup, fill, joined, read_template
 from m2a.reports.report import Failed, Shown
-from m2a.runtime.batch import FULL
 from m2a.runtime.bundle import GRAPHS, Bundle
 from m2a.runtime.drawing import Strokes
+from m2a.runtime.settings import FULL
 
 __all__ = ["Provenance", "counted", "render_page"]
 
@@ -37,7 +37,7 @@ class Provenance:
         precision: of these graphs.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask was then dilated.
-        mask: where the mask came from, as in `batch.Settings`.
+        mask: where the mask came from, as in `settings.Settings`.
         versions: name → version of what computed.
         made: when, with its time zone.
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from m2a.errors import M2AError
 from m2a.reports.layers import Layers, draw_layers
-from m2a.runtime.batch import given_mask, reason_of
+from m2a.runtime.batch import given_mask
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_photo
+from m2a.runtime.outcomes import reason_of
 from m2a.runtime.stopwatch import Stopwatch
 
 __all__ = ["Failed", "Shown", "report_photo", "report_photos"]
@@ -26,6 +27,7 @@ class Shown:
         bits: per sample.
         format: such as "JPEG".
         coverage: restored pixels / all pixels, 0 to 1.
+        highest_probability: of visible motion blur, over all pixels; None where the mask was given.
         backend: who computed.
         seconds: wall time per stage, in the order in which they ran.
         layers: its pictures.
@@ -36,6 +38,7 @@ class Shown:
     bits: int
     format: str | None
     coverage: float
+    highest_probability: float | None
     backend: str
     seconds: Mapping[str, float]
     layers: Layers
@@ -60,7 +63,8 @@ def report_photo(source: Path, deblurrer: Deblurrer, *, mask: str | None = None)
     Args:
         source: the photo's file.
         deblurrer: the opened bundle.
-        mask: the pixels to restore: a picture of them, `batch.FULL` for all, None to predict them.
+        mask: the pixels to restore: a picture of them, `settings.FULL` for all, None to predict
+            them.
 
     Raises:
         ImageError: the photo, or the picture of the mask, cannot be read.
@@ -78,6 +82,7 @@ def report_photo(source: Path, deblurrer: Deblurrer, *, mask: str | None = None)
         bits=photo.bits,
         format=photo.format,
         coverage=result.coverage,
+        highest_probability=result.highest_probability,
         backend=result.backend,
         seconds={**watch.seconds, **result.seconds},
         layers=draw_layers(photo, result),

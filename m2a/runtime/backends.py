@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import BackendError, MissingDependencyError, UsageError
+from m2a.errors import BackendError, MissingDependencyError, UsageError, install_command
 from m2a.machine.cores import usable_cores
 from m2a.runtime.io_binding import BoundSession
 
@@ -144,7 +144,7 @@ class OrtRunner:
             raise BackendError(
                 f"the backend {backend!r} needs ONNX Runtime's {chosen.provider}, but this "
                 f"installation has {', '.join(available)}. With an NVIDIA GPU: pip uninstall -y "
-                f"onnxruntime && pip install 'm2a[{chosen.extra}]', for both at once break each "
+                f"onnxruntime && {install_command(chosen.extra)}, for both at once break each "
                 f"other; or use --backend {DEFAULT_BACKEND}"
             )
         settings = runtime.SessionOptions()
@@ -203,6 +203,11 @@ class OrtRunner:
         return dict(zip(self._outputs, map(np.asarray, results), strict=True))
 
 
+def extras_of(backend: str) -> tuple[str, ...]:
+    """The extra that brings a backend's ONNX Runtime; none where it has no need of that."""
+    return (BACKENDS[backend].extra,) if backend in BACKENDS else ()
+
+
 def import_onnxruntime(*, extra: str) -> Any:  # noqa: ANN401 - the package has no types
     """Imports ONNX Runtime, or says which extra installs it."""
     try:
@@ -218,7 +223,7 @@ def import_onnxruntime(*, extra: str) -> Any:  # noqa: ANN401 - the package has 
     if not hasattr(runtime, "InferenceSession"):
         raise BackendError(
             "ONNX Runtime is incomplete: onnxruntime and onnxruntime-gpu overwrite each other's "
-            "files. Uninstall both, then install m2a[cpu] or m2a[gpu]"
+            "files. Uninstall both, then install one of the extras cpu and gpu again"
         )
     return runtime
 

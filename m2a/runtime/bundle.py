@@ -22,6 +22,7 @@ from m2a.files import read_regular
 from m2a.graphs.contract import check_serialised
 from m2a.runtime.manifest import (
     GRAPHS,
+    MADE_BY,
     MANIFEST,
     PRECISIONS,
     BundleDescription,
@@ -33,6 +34,7 @@ __all__ = [
     "DEFAULT_DIRECTORY",
     "ENVIRONMENT_VARIABLE",
     "GRAPHS",
+    "MADE_BY",
     "MANIFEST",
     "MAX_FILE",
     "PACKAGED",
@@ -105,8 +107,10 @@ class Bundle(BundleDescription):
                 contract of the graphs.
         """
         if precision not in self.graphs:
+            made_by = MADE_BY.get(precision)
             raise UsageError(
                 f"the bundle {self.path} has no {precision} graphs; it has {', '.join(self.graphs)}"
+                + (f"; `{made_by}` makes them" if made_by else "")
             )
         return self._read_graph(self.graphs[precision][name], name, precision=precision)
 

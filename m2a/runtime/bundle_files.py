@@ -7,9 +7,12 @@ from pathlib import Path
 
 from m2a.errors import BundleError, UsageError
 from m2a.files import write_folder
-from m2a.runtime.bundle import open_bundle
+from m2a.runtime.bundle import MANIFEST, PRECISIONS, REFERENCE, open_bundle
 
 __all__ = ["check_replaceable", "resolve_target", "write_bundle"]
+
+_ENTRIES = (MANIFEST, REFERENCE, *PRECISIONS, "engines")
+"""What m2a writes into a bundle's folder."""
 
 
 def resolve_target(path: Path) -> Path:
@@ -28,20 +31,31 @@ def check_replaceable(target: Path) -> None:
     """Refuses a place where a bundle must not be written, before any work is done.
 
     Raises:
-        UsageError: the parent folder is missing, or something that is not a bundle is there.
+        UsageError: the parent folder is missing, or what is there is not a bundle or holds more
+            than one, which would be lost.
     """
     if not target.exists():
         if not target.absolute().parent.is_dir():
             raise UsageError(f"the folder {target.absolute().parent} does not exist")
         return
-    if target.is_dir() and not any(target.iterdir()):
+    if not target.is_dir():
+        raise UsageError(f"{target}: found a file, expected a folder; choose another with -o")
+    entries = sorted(entry.name for entry in target.iterdir())
+    foreign = [name for name in entries if name not in _ENTRIES]
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise UsageError(
+            f"{target}: holds other files than a bundle; choose another folder with -o "
+            f"(found {foreign[0]}{more})"
+        )
+    if not entries:
         return
     try:
         open_bundle(target)
     except BundleError as error:
         raise UsageError(
-            f"{target} exists and is not a bundle of this version, so it is not replaced "
-            f"({error}). Delete it, or choose another directory with -o"
+            f"{target}: found a damaged bundle, or one of another version, expected a new folder "
+            f"or a bundle to replace; choose another with -o ({error})"
         ) from error
 
 

@@ -15,24 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import BackendError, UsageError
+from m2a.errors import UsageError
+from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import Runner
 from m2a.runtime.bundle import Bundle
+from m2a.runtime.graph_inputs import unit_mask_image
 from m2a.runtime.images import read_photo
-from m2a.runtime.parts import mask_parts, restore_parts, smallest_memory
+from m2a.runtime.parts import mask_parts, smallest_memory
+from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Colour, Pixels, check_pixels
-from m2a.runtime.result import Result
-from m2a.runtime.sites import (
-    CELL,
-    build_sites,
-    dilate,
-    extract_patches,
-    mask_graph_image,
-    pad_mask,
-    padded_size,
-)
+from m2a.runtime.restoration import GatheredRestoration, RestoredPart, check_finite
+from m2a.runtime.result import Result, photo_of
+from m2a.runtime.sites import CELL, dilate, padded_size
 from m2a.runtime.stopwatch import Stopwatch
-from m2a.runtime.windows import Box, PaddedPicture, to_unit
+from m2a.runtime.windows import PaddedPicture
+from m2a.runtime.workers import Buffer, Workers
 
 __all__ = [
     "Deblurrer",
@@ -59,25 +56,6 @@ class Restored:
     motion: NDArray[np.float32]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RestoredPart:
-    """The restoration of one box.
-
-    Attributes:
-        box: in the picture, without padding.
-        mask: bool [h, w], the active pixels of the box.
-        residual: f32 [N, 3], a row per active pixel, row-major.
-        cells: the 4×4 cells of the padded picture that `motion` covers.
-        motion: f32 [h / 4, w / 4, 4], NaN at inactive sites.
-    """
-
-    box: Box
-    mask: NDArray[np.bool_]
-    residual: NDArray[np.float32]
-    cells: Box
-    motion: NDArray[np.float32]
-
-
 class Deblurrer:
     """A bundle opened on a backend. Call it with a picture; on ONNX Runtime threads may share it.
 
@@ -100,15 +78,28 @@ class Deblurrer:
         threshold: float,
         dilate: int,
         max_memory: int,
+        threads: int | None = None,
     ) -> None:
-        check_options(bundle, threshold=threshold, dilate=dilate, max_memory=max_memory)
+        check_active(threshold, dilate)
+        check_memory(bundle, max_memory)
         self.bundle = bundle
         self.backend = mask.backend
         self.precision = precision
         self.threshold = threshold
         self.dilate = dilate
         self.max_memory = max_memory
-        self._mask, self._restore = mask, restore
+        self._mask = mask
+        self._workers = Workers(threads or usable_cores())
+        self._image = Buffer()
+        self._gathered = GatheredRestoration(
+            restore, bundle.network, max_memory=max_memory, workers=self._workers
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {self.bundle.path} on {self.backend}, {self.precision}, "
+            f"threshold {self.threshold:g}, dilation {self.dilate}>"
+        )
 
     def __call__(
         self, image: Pixels | str | Path, *, mask: NDArray[np.bool_] | None = None
@@ -130,7 +121,7 @@ class Deblurrer:
             BackendError: the backend failed.
         """
         watch = Stopwatch()
-        colour = read_colour(image, watch)
+        colour, photo = read_colour(image, watch)
         size = (colour.height, colour.width)
         if mask is not None:
             check_mask(mask, size)
@@ -140,14 +131,12 @@ class Deblurrer:
             probability = self.predict(picture, watch)
             with watch.stage("threshold"):
                 mask = self.active(probability)
-        output = colour.source.copy()
+        output = np.array(colour.source, order="C")
         motion = no_motion(*picture.size)
         for part in self.restored_parts(picture, mask, watch):
             with watch.stage("scatter"):
-                place = part.box.slices
-                inner = Colour(source=colour.source[place])
-                output[place] = inner.with_residual(part.mask, part.residual)
-            motion[part.cells.slices] = part.motion
+                colour.restore_into(output, part.pixels, part.residual, self._workers)
+                motion[part.cells.slices] = part.motion
         return Result(
             image=output,
             mask=mask.copy(),
@@ -156,6 +145,7 @@ class Deblurrer:
             motion=motion,
             seconds=watch.seconds,
             backend=self.backend,
+            photo=None if photo is None else photo_of(output, photo),
         )
 
     def predict(
@@ -179,8 +169,10 @@ class Deblurrer:
         parts = mask_parts(self.bundle.network, picture.box, memory=self.max_memory)
         for box, outer in parts:
             with watch.stage("pad"):
-                planes = mask_graph_image(picture.surroundings(outer))
-                image = to_unit(planes, picture.scale)
+                surroundings = picture.surroundings(outer)
+                image = unit_mask_image(
+                    surroundings, picture.scale, workers=self._workers, buffer=self._image
+                )
             with watch.stage("mask"):
                 found = self._mask.run({"image": image})["mask"][0, 0]
                 rows, columns = box.slices
@@ -217,7 +209,7 @@ class Deblurrer:
         residual = np.zeros((*picture.size, 3), np.float32)
         motion = no_motion(*picture.size)
         for part in self.restored_parts(picture, mask, watch):
-            residual[part.box.slices][part.mask] = part.residual
+            residual.reshape(-1, 3)[part.pixels] = part.residual
             motion[part.cells.slices] = part.motion
         return Restored(residual=residual, motion=motion)
 
@@ -227,55 +219,15 @@ class Deblurrer:
         mask: NDArray[np.bool_],
         watch: Stopwatch | None = None,
     ) -> Iterator[RestoredPart]:
-        """Runs the restoration graph on the active pixels, part by part.
-
-        Args:
-            picture: the padded picture.
-            mask: bool [H, W] without padding.
-            watch: times the stages `pad`, `tables`, `patches` and `restore`.
-
-        Yields:
-            The parts, which together hold every active pixel once.
-
-        Raises:
-            BackendError: the backend failed, or returned values that are not finite.
-        """
-        watch = watch or Stopwatch()
-        padded = pad_mask(mask)
-        parts = restore_parts(self.bundle.network, padded, memory=self.max_memory)
-        for box, outer in parts:
-            with watch.stage("pad"):
-                surroundings = picture.surroundings(outer)
-            with watch.stage("tables"):
-                active = padded[outer.slices]
-                sites = build_sites(active)
-            with watch.stage("patches"):
-                # Gathered as the source has them, the fewest bytes, and only then made float.
-                patches = to_unit(extract_patches(surroundings, sites.pixels), picture.scale)
-            with watch.stage("restore"):
-                outputs = self._restore.run({"patches": patches, **sites.tables})
-            residual, rows = outputs["residual"], outputs["motion"]
-            finite = np.isfinite(residual).all() and np.isfinite(rows).all()
-            check_finite(bool(finite), self.backend)
-            motion = np.full((outer.height // CELL, outer.width // CELL, 4), np.nan, np.float32)
-            x, y = sites.tables["site_xy"].T
-            motion[y, x] = rows
-            inner = box.inside(outer)
-            kept = np.zeros_like(active)
-            kept[inner.slices] = active[inner.slices]
-            # Padding is never active, so the box may end where the picture does.
-            visible = box.grown(0, within=Box.of(picture.size))
-            yield RestoredPart(
-                box=visible,
-                mask=mask[visible.slices],
-                residual=residual[kept[active]],
-                cells=box.scaled(CELL),
-                motion=motion[inner.scaled(CELL).slices],
-            )
+        """Restores the active pixels, part by part: see `Restoration.parts`."""
+        return self._gathered.parts(picture, mask, watch or Stopwatch())
 
 
-def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
+def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> tuple[Colour, Photo | None]:
     """The picture of a call: an array, or a photograph, whose reading is the stage `decode`.
+
+    Returns:
+        The picture, and the photograph if it is one.
 
     Raises:
         ImageError: the file cannot be read, or the array is not a picture.
@@ -286,37 +238,32 @@ def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
             image = photo.pixels
             if photo.alpha is not None:
                 image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
-    return check_pixels(np.asarray(image))
+        return check_pixels(image), photo
+    return check_pixels(np.asarray(image)), None
 
 
-def check_options(bundle: Bundle, *, threshold: float, dilate: int, max_memory: int | None) -> None:
-    """Checks what a `Deblurrer` is to be opened with; memory that is not known yet is None.
+def check_active(threshold: float, dilate: int) -> None:
+    """Refuses a threshold or a radius of dilation that cannot be meant.
 
     Raises:
-        UsageError: an option is out of range, or the memory does not suffice.
+        UsageError: the threshold is not in (0, 1], or the radius is negative.
     """
     if not 0 < threshold <= 1:
         raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
     if dilate < 0:
         raise UsageError(f"the dilation must not be negative, found {dilate}")
-    least = smallest_memory(bundle.network)
-    if max_memory is not None and max_memory < least:
+
+
+def check_memory(bundle: Bundle, max_memory: int) -> None:
+    """Refuses a limit, in bytes, below what the smallest part of a picture takes.
+
+    Raises:
+        UsageError: the network needs more.
+    """
+    if max_memory < (least := smallest_memory(bundle.network)):
         raise UsageError(
             f"this network needs at least {least / 2**20:.0f} MiB at a time, "
             f"found a limit of {max_memory / 2**20:.0f} MiB"
-        )
-
-
-def check_finite(finite: bool, backend: str) -> None:
-    """Refuses results that are not numbers.
-
-    Raises:
-        BackendError: not all of them are finite.
-    """
-    if not finite:
-        raise BackendError(
-            f"{backend} returned values that are not finite; the weights or the "
-            "precision are at fault: compare with `m2a verify`"
         )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from m2a.errors import ImageError
 from m2a.runtime.coding import Coding, coding_of_jpeg, coding_of_webp
 from m2a.runtime.photo import DEFAULT_RESOLUTION, Photo
+from m2a.runtime.recognition import FORMATS, describe_other, recognise
 from m2a.runtime.vips import ICC_FIELD, load_vips, one_line
 
 if TYPE_CHECKING:
@@ -66,11 +67,12 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
         ImageError: the data are empty, damaged, truncated, too large or not supported, or hold
             more metadata than `MAX_METADATA`.
     """
-    name = _recognise(data)
+    name = recognise(data)
     if name is None:
+        kind, advice = describe_other(data)
         raise ImageError(
-            f"{origin}: found {'an unknown kind of file' if data else 'an empty file'}, "
-            f"expected a picture: {', '.join(_LOADERS)}"
+            f"{origin}: found {kind}, expected a picture: {', '.join(FORMATS)}"
+            + (advice and f"; {advice}")
         )
     vips = load_vips()
     try:
@@ -79,12 +81,20 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
         _check_header(image, name, origin=origin, max_pixels=max_pixels)
         metadata = _metadata(image, origin=origin)
         coding = _coding(image, name, data)
+        encoded = data if _can_be_copied(name, image, coding) else None
         if _number(image, "orientation", default=1) != 1:
             image = image.copy_memory().autorot()  # turning needs more than sequential access
         samples = image.numpy().reshape(image.height, image.width, image.bands)
     except (vips.Error, UnicodeDecodeError) as error:
         # pyvips fails on a message that quotes a damaged file's bytes, and leaves it standing.
         vips.vips_lib.vips_error_clear()
+        if _is_hevc(data):
+            raise ImageError(
+                f"{origin}: found a HEIC photo that is damaged, or whose codec, HEVC, the "
+                "installed libvips lacks; convert it to JPEG, PNG or AVIF first, with "
+                "`heif-convert IN.heic OUT.jpg` or, on a Mac, "
+                "`sips -s format jpeg IN.heic --out OUT.jpg`"
+            ) from error
         raise ImageError(
             f"{origin}: found a damaged or unsupported {name} file ({one_line(error)}), "
             "expected one that decodes completely"
@@ -99,6 +109,7 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
         icc_profile=icc_profile if isinstance(icc_profile, bytes) else None,
         metadata=metadata,
         resolution=(_resolution(image.xres), _resolution(image.yres)),
+        encoded=encoded,
     )
 
 
@@ -112,9 +123,6 @@ _LOADERS = {
     "AVIF/HEIF": "heifload_buffer",
 }
 
-FORMATS = tuple(_LOADERS)
-"""The formats that are read where the installed libvips has all of their codecs."""
-
 
 def readable_formats() -> tuple[str, ...]:
     """Returns those of `FORMATS` that the installed libvips has a loader for.
@@ -126,20 +134,13 @@ def readable_formats() -> tuple[str, ...]:
     return tuple(n for n, loader in _LOADERS.items() if vips.type_find("VipsOperation", loader))
 
 
-def _recognise(data: bytes) -> str | None:
-    """The format, by the file's first bytes."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "TIFF"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WebP"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"heic", b"heix", b"mif1"):
-        return "AVIF/HEIF"
-    return None
+def _is_hevc(data: bytes) -> bool:
+    """Whether an HEIF file's picture is coded with HEVC, which few builds of libvips decode."""
+    return data[4:8] == b"ftyp" and b"hvc1" in data[:_META]
 
+
+_META = 2**16
+"""Bytes of a HEIF file in which the kinds of its items are looked for; they come first."""
 
 _SAMPLES = ("uchar", "ushort")
 _COLOURS = ("b-w", "grey16", "srgb", "rgb16")
@@ -150,7 +151,7 @@ def _check_header(image: pyvips.Image, name: str, *, origin: str, max_pixels: in
     if image.width * image.height > max_pixels:
         raise ImageError(
             f"{origin}: found {image.width}x{image.height} pixels, expected at most {max_pixels}; "
-            "--max-pixels (max_pixels=) raises the limit"
+            "--max-pixels raises the limit"
         )
     if image.format not in _SAMPLES:
         raise ImageError(
@@ -184,6 +185,15 @@ def _coding(image: pyvips.Image, name: str, data: bytes) -> Coding | None:
     if name == "AVIF/HEIF":
         return Coding(bits=_number(image, "bits-per-sample", default=8))
     return None
+
+
+def _can_be_copied(name: str, image: pyvips.Image, coding: Coding | None) -> bool:
+    """Whether the file is lossy and shows its samples upright, as they are stored.
+
+    AVIF is left out: it can turn its samples in more ways than libvips tells.
+    """
+    lossy = name == "JPEG" or (name == "WebP" and coding is not None)
+    return lossy and _number(image, "orientation", default=1) == 1
 
 
 def _number(image: pyvips.Image, name: str, *, default: int) -> int:

@@ -47,6 +47,7 @@ __all__ = [
     "OUTPUT_SUFFIXES",
     "check_encodable",
     "encode_photo",
+    "is_of_format",
     "suffix_of",
     "takes_quality",
 ]
@@ -168,6 +169,12 @@ def suffix_of(source: str | None) -> str:
     """The suffix for a photo's `format`: that of the same format, or .png where none is written."""
     own = (suffix for suffix, output in _OUTPUTS.items() if output.source == source)
     return next(own, ".png")
+
+
+def is_of_format(suffix: str, source: str | None) -> bool:
+    """Whether a suffix names the format that a photo's `format` is; case does not matter."""
+    output = _OUTPUTS.get(suffix.lower())
+    return output is not None and output.source == source
 
 
 def takes_quality(suffix: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import ImageError, UsageError
+from m2a.errors import ImageError, ImageNotFoundError, UsageError
 from m2a.files import atomic_write, check_target, read_regular
 from m2a.runtime.decoding import MAX_PIXELS, decode_photo, largest_file
 from m2a.runtime.encoding import JPEG_QUALITY, OUTPUT_SUFFIXES, check_encodable, encode_photo
@@ -29,6 +29,7 @@ __all__ = [
     "is_as_read",
     "read_mask",
     "read_photo",
+    "write_encoded",
     "write_mask",
     "write_photo",
 ]
@@ -75,7 +76,6 @@ def write_photo(
     *,
     overwrite: bool,
     quality: int | None = None,
-    before: Callable[[bytes], None] | None = None,
 ) -> None:
     """Write a photograph in the format that the suffix names, atomically.
 
@@ -84,7 +84,6 @@ def write_photo(
         photo: pixels and alpha to write, and the metadata to keep.
         overwrite: whether an existing file may be replaced.
         quality: 1 to 100, for JPEG, WebP and AVIF; None as `m2a.runtime.encoding` says.
-        before: called with the file's bytes before anything is written; what it raises, ends it.
 
     Raises:
         UsageError: as `check_output`.
@@ -93,6 +92,28 @@ def write_photo(
     """
     check_output(path, overwrite=overwrite, photo=photo, quality=quality)
     data = encode_photo(photo, suffix=path.suffix, quality=quality, origin=str(path))
+    write_encoded(path, data, overwrite=overwrite)
+
+
+def write_encoded(
+    path: Path,
+    data: bytes,
+    *,
+    overwrite: bool,
+    before: Callable[[bytes], None] | None = None,
+) -> None:
+    """Write the content of a picture's file, atomically.
+
+    Args:
+        path: the file to write; its folder must exist.
+        data: its content.
+        overwrite: whether an existing file may be replaced.
+        before: called with the content before anything is written; what it raises, ends it.
+
+    Raises:
+        UsageError: as `check_target`.
+        ImageError: the file cannot be written. An existing file is then untouched.
+    """
     try:
         if before is not None:
             before(data)
@@ -183,7 +204,7 @@ def _read_bytes(path: Path, *, limit: int) -> bytes:
             raise ImageError(f"{path}: found {found}, expected a picture")
         return read_regular(path, limit=limit)
     except FileNotFoundError:
-        raise ImageError(f"{path}: found no such file, expected a picture") from None
+        raise ImageNotFoundError(f"{path}: found no such file, expected a picture") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
 

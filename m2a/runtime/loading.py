@@ -120,6 +120,7 @@ def open_bundle_on(
         threshold=threshold,
         dilate=dilate,
         max_memory=max_memory,
+        threads=threads if optimize else 1,
     )
 
 

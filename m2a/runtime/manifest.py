@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m2a.errors import BundleError
+from m2a.errors import BundleError, BundleNotFoundError
 from m2a.files import read_regular, set_aside
 from m2a.runtime.json_fields import JsonFields
 from m2a.runtime.parts import NetworkShape
@@ -23,6 +23,15 @@ SCHEMA = 1
 
 MANIFEST = "manifest.json"
 PRECISIONS = ("fp32", "fp16", "int8")
+"""What a bundle may hold graphs of; `fp32` is in each."""
+
+MADE_BY = {
+    "fp32": "m2a export --ckpt CHECKPOINT",
+    "fp16": "m2a export --ckpt CHECKPOINT --fp16",
+}
+"""Precision → the command that writes a bundle with such graphs; those that are missing here no
+command of this version makes."""
+
 GRAPHS = ("mask", "restore")
 
 STAGES = ("mask", "restore.residual", "restore.motion")
@@ -108,7 +117,8 @@ def read_manifest(folder: Path) -> BundleDescription:
             if older
             else "`m2a export --ckpt model.pth` writes one"
         )
-        raise BundleError(
+        kind = BundleError if folder.exists() else BundleNotFoundError
+        raise kind(
             f"{folder} is not a bundle: cannot read its {MANIFEST} ({error.strerror}). {advice}"
         ) from error
     except (ValueError, RecursionError) as error:

@@ -23,8 +23,9 @@ DEFAULT_RESOLUTION = 72 / 25.4
 class Photo:
     """A decoded photograph, upright, and what is needed to write it back.
 
-    To write changed pixels: `write_photo(path, dataclasses.replace(photo, pixels=new), …)`.
-    The arrays are not copied; a decoded photo's arrays belong to it alone.
+    To write changed pixels: `write_photo(path, dataclasses.replace(photo, pixels=new), …)`, which
+    encodes them and looks at no other bytes. The arrays are not copied; a decoded photo's arrays
+    belong to it alone.
 
     Attributes:
         pixels: [H, W, 3] RGB or [H, W, 1] grey, uint8 or uint16, the full range of the type,
@@ -39,6 +40,10 @@ class Photo:
         sha256: of the content of the file that the photo was read from, in hexadecimal digits;
             None if it was not read from a file.
 
+        encoded: content of the file, where that is JPEG or lossy WebP and upright, so that a photo
+            whose pixels stay can be written without another loss. It is of the pixels as they were
+            decoded: whoever replaces them gives None.
+
     Raises:
         ValueError: shapes or dtypes are not as stated.
     """
@@ -51,6 +56,7 @@ class Photo:
     metadata: Mapping[str, bytes | str] = field(default_factory=dict, repr=False)
     resolution: tuple[float, float] = (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION)
     sha256: str | None = field(default=None, repr=False)
+    encoded: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha

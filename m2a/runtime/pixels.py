@@ -12,8 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import ImageError
+from m2a.runtime.workers import ALONE, Workers
 
 Pixels = NDArray[Any]
+
+Rows = slice | NDArray[np.int64]
+"""What picks rows or columns of a picture."""
+
+_PIXELS_AT_A_TIME = 16384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,30 +61,64 @@ class Colour:
         colour = self._colour(self.source).astype(np.float32) / np.float32(self.scale)
         return np.repeat(colour, 3, axis=2) if self.channels == 1 else colour
 
-    def rgb(self, place: tuple[slice, slice]) -> Pixels:
-        """Returns the source's own samples of a rectangle: [h, w, 3]; grey is repeated."""
+    def rgb(self, place: tuple[Rows, Rows]) -> Pixels:
+        """Returns the source's own samples at some rows and columns: [h, w, 3]; grey is repeated.
+
+        At most one of the two may be an index array.
+        """
         colour = self._colour(self.source[place])
         return np.repeat(colour, 3, axis=2) if self.channels == 1 else colour
 
     def with_residual(self, mask: NDArray[np.bool_], residual: NDArray[np.float32]) -> Pixels:
-        """Adds the residual at the active pixels.
+        """Adds the residual at the active pixels of a copy.
 
         Args:
             mask: bool [H, W].
-            residual: f32 [N, 3], a row per active pixel, row-major. Grey takes its mean.
+            residual: f32 [N, 3], a row per active pixel, row-major.
 
         Returns:
-            A new array like `source`; integers are rounded to nearest, everything is clipped to
-            the range. Inactive pixels and alpha are equal to the source's.
+            A new array like `source`; see `restore_into`.
         """
-        out = self.source.copy()
-        colour = self._colour(out)
-        if self.channels == 1:
-            residual = residual.mean(axis=1, keepdims=True, dtype=np.float32)
-        scale = np.float32(self.scale)
-        restored = np.clip(colour[mask].astype(np.float32) / scale + residual, 0, 1) * scale
-        colour[mask] = restored if out.dtype.kind == "f" else np.rint(restored)
+        out = np.array(self.source, order="C")
+        self.restore_into(out, np.flatnonzero(mask), residual)
         return out
+
+    def restore_into(
+        self,
+        out: Pixels,
+        pixels: NDArray[np.int64],
+        residual: NDArray[np.float32],
+        workers: Workers = ALONE,
+    ) -> None:
+        """Writes source + residual to some pixels of an array, and leaves the others.
+
+        Integers are rounded to nearest, everything is clipped to the range. Alpha is not written.
+
+        Args:
+            out: like `source`, C-contiguous.
+            pixels: int64 [N], row-major indices into [H, W], each at most once.
+            residual: f32 [N, 3]. Grey takes its mean.
+            workers: threads that share the work.
+        """
+        count = self.height * self.width
+        source, target = (array.reshape(count, -1) for array in (self.source, out))
+        scale = np.float32(self.scale)
+
+        def restore(rows: slice) -> None:
+            added = residual[rows]
+            if self.channels == 1:
+                added = added.mean(axis=1, keepdims=True, dtype=np.float32)
+            # Whole pixels are taken: single channels would be gathered one by one.
+            values = source.take(pixels[rows], axis=0)[:, : self.channels].astype(np.float32)
+            values /= scale
+            values += added
+            np.clip(values, 0, 1, out=values)
+            values *= scale
+            if target.dtype.kind != "f":
+                np.rint(values, out=values)
+            target[pixels[rows], : self.channels] = values
+
+        workers.over(len(pixels), _PIXELS_AT_A_TIME, restore)
 
     def _colour(self, array: Pixels) -> Pixels:
         """A view [H, W, 1 or 3] of the colour channels."""

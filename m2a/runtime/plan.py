@@ -5,8 +5,6 @@ Nothing here opens a picture: the names and the folders alone decide.
 
 from __future__ import annotations
 
-import glob
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,13 +13,14 @@ from pathlib import Path
 from m2a.errors import UsageError
 from m2a.runtime.decoding import INPUT_SUFFIXES
 from m2a.runtime.encoding import OUTPUT_SUFFIXES, check_encodable
+from m2a.runtime.search import PassedOver, Search, identity, is_folder, is_pattern, is_video
 
 __all__ = [
     "PICTURES",
     "STREAM",
-    "VIDEO_SUFFIXES",
     "Job",
     "Plan",
+    "check_named",
     "check_not_read",
     "exists",
     "is_one_video",
@@ -39,10 +38,6 @@ PICTURES = ("mask", "compare", "motion")
 
 DEFAULT_SUFFIX = ".png"
 """The output's suffix where the source's cannot be written."""
-
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
-"""By which a video is told from a picture, in lower case. One is given alone: in a folder only
-pictures are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +64,7 @@ class Job:
     @property
     def in_place(self) -> bool:
         """Whether the output replaces the source."""
-        return self.output is not None and _identity(self.output) == _identity(self.source)
+        return self.output is not None and identity(self.output) == identity(self.source)
 
     def without_existing(self) -> Job:
         """The job less the files that are there already."""
@@ -88,10 +83,14 @@ class Plan:
     Attributes:
         jobs: one a picture, in the order of the inputs, a folder's by name. No two write one file.
         unreadable: folders that could not be looked into, and why.
+        passed_over: what lies in the folders and was not taken.
+        alone: whether it is one file that was named, neither a folder nor a pattern.
     """
 
     jobs: tuple[Job, ...]
     unreadable: Mapping[Path, str] = field(default_factory=dict)
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    alone: bool = False
 
     @property
     def existing(self) -> list[Path]:
@@ -113,16 +112,18 @@ def takes_one_file(inputs: Sequence[str], output: str) -> bool:
     It is where there is one input that is neither a folder nor a pattern, and the output is not
     an existing folder or written like one, with a separator at its end.
     """
-    if len(inputs) != 1 or _is_folder(inputs[0]) or _is_pattern(inputs[0]):
+    if not _is_one_file(inputs):
         return False
     return STREAM in (inputs[0], output) or not names_folder(output)
 
 
 def is_one_video(inputs: Sequence[str]) -> bool:
     """Whether there is one input, which is a video by its name, and no folder or pattern."""
-    if len(inputs) != 1 or _is_folder(inputs[0]) or _is_pattern(inputs[0]):
-        return False
-    return _is_video(inputs[0])
+    return _is_one_file(inputs) and is_video(inputs[0])
+
+
+def _is_one_file(inputs: Sequence[str]) -> bool:
+    return len(inputs) == 1 and not is_folder(inputs[0]) and not is_pattern(inputs[0])
 
 
 def plan_jobs(
@@ -160,11 +161,11 @@ def plan_jobs(
     folders = {"-o": Path(output)}
     folders |= {f"--{name}-out": folder for name, folder in (pictures or {}).items()}
     _check_folders(inputs, output, folders)
-    apart = [_identity(folder) for folder in folders.values()]
+    apart = [identity(folder) for folder in folders.values()]
     found: list[tuple[Path, Path]] = []
-    unreadable: dict[Path, str] = {}
+    search = Search(recursive=recursive, apart=apart)
     for text in inputs:
-        found += _sources(text, recursive=recursive, apart=apart, unreadable=unreadable)
+        found += search.sources(text)
     jobs = [
         Job(
             source=source,
@@ -176,7 +177,12 @@ def plan_jobs(
         )
         for source, relative in found
     ]
-    plan = Plan(jobs=tuple(_without_repetition(jobs)), unreadable=unreadable)
+    plan = Plan(
+        jobs=tuple(_without_repetition(jobs)),
+        unreadable=search.unreadable,
+        passed_over=search.passed_over,
+        alone=_is_one_file(inputs),
+    )
     _check_distinct(plan.jobs)
     return plan
 
@@ -210,7 +216,7 @@ def _check_folders(inputs: Sequence[str], output: str, folders: Mapping[str, Pat
     if output == STREAM:
         raise UsageError(f"-o: found standard output (-) for {several}, expected a folder")
     for option, folder in folders.items():
-        if _is_folder(str(folder)):
+        if is_folder(str(folder)):
             continue
         if exists(folder):
             raise UsageError(f"{option}: found the file {folder}, expected a folder for {several}")
@@ -221,98 +227,34 @@ def _check_folders(inputs: Sequence[str], output: str, folders: Mapping[str, Pat
             )
 
 
-def _sources(
-    text: str, *, recursive: bool, apart: Sequence[str], unreadable: dict[Path, str]
-) -> list[tuple[Path, Path]]:
-    """One input's pictures and their paths below the output; notes the unreadable folders."""
-    if _is_folder(text):
-        folder = Path(text)
-        before = len(unreadable)
-        found = list(_pictures_in(folder, recursive, apart, unreadable))
-        if not found and len(unreadable) == before:
-            deeper = "" if recursive else "; --recursive looks into its folders too"
-            raise UsageError(
-                f"{folder}: found no picture, expected files that end in "
-                f"{', '.join(INPUT_SUFFIXES)}{deeper}"
-            )
-        return [(path, path.relative_to(folder)) for path in found]
-    if _is_pattern(text):
-        matches = list(_matches(text, apart))
-        if not matches:
-            raise UsageError(f"{text}: found no file of such a name, expected at least one")
-        for match in matches:
-            _check_picture(str(match))
-        return [(path, Path(path.name)) for path in matches]
-    _check_picture(text)
-    return [(Path(text), Path(Path(text).name))]
-
-
-def _check_picture(text: str) -> None:
-    if _is_video(text):
-        raise UsageError(
-            f"{text}: found a video, expected pictures; a video is given alone, by its own name"
-        )
-
-
-def _pictures_in(
-    folder: Path, recursive: bool, apart: Sequence[str], unreadable: dict[Path, str]
-) -> Iterator[Path]:
-    def note(error: OSError) -> None:
-        unreadable[Path(error.filename)] = f"cannot be read: {error.strerror}"
-
-    for name, subfolders, files in os.walk(folder, onerror=note):
-        here = Path(name)
-        subfolders[:] = [
-            subfolder
-            for subfolder in sorted(subfolders)
-            if recursive
-            and not subfolder.startswith(".")
-            and _identity(here / subfolder) not in apart
-        ]
-        for file in sorted(files):
-            if not file.startswith(".") and Path(file).suffix.lower() in INPUT_SUFFIXES:
-                yield here / file
-
-
-def _matches(pattern: str, apart: Sequence[str]) -> Iterator[Path]:
-    """The files that a pattern matches; nothing in the folders `apart` that lie below its root."""
-    literal = itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)
-    root = _prefix(_identity(Path(*literal)))
-    below = tuple(_prefix(folder) for folder in apart if folder.startswith(root))
-    # Not `Path.glob`, which refuses a pattern that begins at the root.
-    for match in sorted(map(Path, glob.glob(pattern, recursive=True))):  # noqa: PTH207
-        if match.is_file() and not _identity(match).startswith(below):
-            yield match
-
-
 def _without_repetition(jobs: Iterable[Job]) -> Iterator[Job]:
     """The jobs less those that do over again what one before them does."""
     seen = set()
     for job in jobs:
-        identity = (_identity(job.source), job.output)
-        if identity not in seen:
-            seen.add(identity)
+        place = (identity(job.source), job.output)
+        if place not in seen:
+            seen.add(place)
             yield job
 
 
 def _check_distinct(jobs: Sequence[Job]) -> None:
-    sources = {_identity(job.source): job.source for job in jobs}
+    sources = {identity(job.source): job.source for job in jobs}
     writers: dict[str, Job] = {}
     for job in jobs:
         for option, path in job.files.items():
-            identity = _identity(path)
-            other = writers.setdefault(identity, job)
+            place = identity(path)
+            other = writers.setdefault(place, job)
             if other is not job:
                 raise UsageError(
                     f"{path} would be written twice, for {other.source} and for {job.source}; "
                     "take folders of their own, or a folder and --recursive, which keeps its tree"
                 )
-            if identity in sources and (option != "-o" or identity != _identity(job.source)):
+            if place in sources and (option != "-o" or place != identity(job.source)):
                 raise UsageError(
                     f"{option}: {path} would be written for {job.source} over the input "
-                    f"{sources[identity]}; take another folder"
+                    f"{sources[place]}; take another folder"
                 )
-        if len({_identity(path) for path in job.files.values()}) < len(job.files):
+        if len({identity(path) for path in job.files.values()}) < len(job.files):
             raise UsageError(
                 f"{' and '.join(job.files)} would write one file for {job.source}; "
                 "take folders of their own"
@@ -331,8 +273,21 @@ def check_not_read(option: str, output: Path, read: Iterable[Path]) -> None:
         UsageError: the output is one of them.
     """
     for path in read:
-        if _identity(path) == _identity(output):
+        if identity(path) == identity(output):
             raise UsageError(f"{option} names {path}, which is to be read; expected another name")
+
+
+def check_named(output: Path) -> None:
+    """Refuses the name of one file that has no suffix, which may be meant for a folder.
+
+    Raises:
+        UsageError: the name has no suffix.
+    """
+    if not output.suffix:
+        raise UsageError(
+            f"-o {output}: found a name without a suffix, expected a file's, whose suffix names "
+            f"the format, such as {output}.png, or a folder's, which ends with /, as in {output}/"
+        )
 
 
 def exists(path: Path) -> bool:
@@ -346,29 +301,4 @@ def exists(path: Path) -> bool:
 def names_folder(text: str) -> bool:
     """Whether an output is a folder, or written like one with a separator at its end."""
     separators = tuple(filter(None, (os.sep, os.altsep)))
-    return _is_folder(text) or text.endswith(separators)
-
-
-def _is_folder(text: str) -> bool:
-    try:
-        return bool(text) and Path(text).is_dir()
-    except OSError:
-        return False
-
-
-def _is_video(text: str) -> bool:
-    return Path(text).suffix.lower() in VIDEO_SUFFIXES
-
-
-def _is_pattern(text: str) -> bool:
-    return glob.has_magic(text) and not os.path.lexists(text)
-
-
-def _prefix(folder: str) -> str:
-    """What the names of all that lies below a folder begin with."""
-    return folder.rstrip(os.sep) + os.sep
-
-
-def _identity(path: Path) -> str:
-    """Equal for two names of one place."""
-    return os.path.normcase(os.path.realpath(path))
+    return is_folder(text) or text.endswith(separators)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from m2a.errors import UsageError
+from m2a.runtime.images import write_photo
+from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Pixels
+
+__all__ = ["Result", "photo_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,8 @@ class Result:
             to multiples of 32; NaN where nothing was restored. a and -a give the same blur.
         seconds: wall time per stage, in the order in which they ran.
         backend: who computed the graphs.
+        photo: the deblurred photograph, whose pixels are views of `image`, with metadata and all
+            else that the file had; None where the input was an array.
     """
 
     image: Pixels
@@ -36,3 +44,76 @@ class Result:
     motion: NDArray[np.float32]
     seconds: Mapping[str, float]
     backend: str
+    photo: Photo | None = None
+
+    @property
+    def highest_probability(self) -> float | None:
+        """Of visible motion blur, over all pixels, 0 to 1; None where a mask was given.
+
+        Nothing is restored where it is below the `Deblurrer`'s threshold.
+        """
+        return None if self.probability is None else float(self.probability.max())
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        return (
+            f"<Result {width}x{height}, {self.coverage:.1%} restored on {self.backend} "
+            f"in {sum(self.seconds.values()):.2f} s>"
+        )
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        quality: int | None = None,
+        strip_metadata: bool = False,
+    ) -> None:
+        """Writes the deblurred picture as `m2a run` does, whole or not at all.
+
+        Where the input was a path, metadata, colour profile and resolution are that file's, and so
+        is the coding where both are of one format.
+
+        Args:
+            path: the file, whose suffix names the format; its folder must exist.
+            overwrite: whether an existing file may be replaced.
+            quality: 1 to 100, for JPEG, WebP and AVIF; None as the source's.
+            strip_metadata: leave EXIF, XMP and IPTC out.
+
+        Raises:
+            UsageError: the suffix is not supported, the file exists and `overwrite` is false, the
+                format cannot hold the picture, or the picture is of floating point.
+            ImageError: it cannot be encoded or written; an existing file is then untouched.
+        """
+        photo = self.photo or photo_of(self.image)
+        if strip_metadata:
+            photo = replace(photo, metadata={})
+        write_photo(Path(path), photo, overwrite=overwrite, quality=quality)
+
+
+def photo_of(image: Pixels, source: Photo | None = None) -> Photo:
+    """A photograph of pixels as a call returns them.
+
+    Args:
+        image: [H, W] or [H, W, C], uint8 or uint16: grey, grey + alpha, RGB or RGB + alpha for
+            C = 1, 2, 3, 4.
+        source: whose metadata and coding it has; None for a picture that has no file.
+
+    Returns:
+        A `Photo` whose arrays are views of `image`.
+
+    Raises:
+        UsageError: the pixels are of floating point, whose bit depth in a file is not known.
+    """
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UsageError(
+            f"found a picture of {image.dtype}, expected uint8 or uint16, which files hold; deblur "
+            "np.rint(255 * image).astype(np.uint8) instead"
+        )
+    samples = image if image.ndim == 3 else image[:, :, None]
+    colours = 3 if samples.shape[2] >= 3 else 1
+    pixels = samples[:, :, :colours]
+    alpha = samples[:, :, colours] if samples.shape[2] > colours else None
+    if source is None:
+        return Photo(pixels=pixels, alpha=alpha)
+    return replace(source, pixels=pixels, alpha=alpha)

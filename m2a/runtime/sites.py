@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Samples = TypeVar("Samples", bound=np.generic)
+from m2a.runtime.workers import ALONE, Workers
 
 LEVELS = 4
 MOTION_LEVEL = 2
@@ -98,29 +97,32 @@ def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     """
     out = mask
     for axis in (0, 1):
-        reach = 0
-        while reach < radius:
-            # By at most r + 1: a window of the reach r that the border cuts has only r + 1 pixels
-            # left, and must meet its shifted copy without a hole.
-            step = min(radius - reach, reach + 1)
-            out = _shifted_or(out, step, axis=axis)
-            reach += step
+        # Farther than the other end nothing is reached.
+        reach = min(radius, mask.shape[axis])
+        out = _any_in_window(out, 2 * reach + 1, axis=axis)
     return out
 
 
-def _shifted_or(mask: NDArray[np.bool_], step: int, *, axis: int) -> NDArray[np.bool_]:
-    lines = mask if axis == 0 else mask.T
-    out = lines.copy()
-    out[step:] |= lines[:-step]
-    out[:-step] |= lines[step:]
-    return out if axis == 0 else out.T
+def _any_in_window(mask: NDArray[np.bool_], length: int, *, axis: int) -> NDArray[np.bool_]:
+    """Whether any of `length` values around each place is set; beyond the ends none is."""
+    margin = [(0, 0), (0, 0)]
+    margin[axis] = (length // 2, length // 2)
+    lines = np.pad(mask, margin)
+    # Doubling: any of `done` values from a place on, and then of up to twice as many.
+    done = 1
+    while done < length:
+        step = min(done, length - done)
+        lines = lines[:-step] | lines[step:] if axis == 0 else lines[:, :-step] | lines[:, step:]
+        done += step
+    return lines
 
 
-def build_sites(mask: NDArray[np.bool_]) -> Sites:
+def build_sites(mask: NDArray[np.bool_], workers: Workers = ALONE) -> Sites:
     """Builds the tables of a mask.
 
     Args:
         mask: bool [H, W], H and W multiples of 32, at least one active pixel.
+        workers: threads that share the work.
 
     Returns:
         Its `Sites`.
@@ -138,107 +140,89 @@ def build_sites(mask: NDArray[np.bool_]) -> Sites:
 
     tables: dict[str, NDArray[np.int32]] = {}
     for number, level in enumerate(levels):
-        tables[f"neighbours_{number}"] = level.rows_at(_NEIGHBOURS)
+        tables[f"neighbours_{number}"] = level.neighbours(workers)
     for number, (fine, coarse) in enumerate(itertools.pairwise(levels)):
         tables[f"children_{number}"] = fine.rows_of_children(coarse)
         tables[f"parents_{number}"] = coarse.rows_of_parents(fine)
     motion = levels[MOTION_LEVEL]
-    tables["site_map"] = np.ascontiguousarray(motion.inner_rows).reshape(-1)
+    tables["site_map"] = np.ascontiguousarray(motion.rows[1:-1, 1:-1]).reshape(-1)
     tables["site_xy"] = np.stack([motion.x, motion.y], axis=1)
     tables["grid_size"] = np.array([motion.mask.shape[1], motion.mask.shape[0]], np.int32)
-    return Sites(shape=mask.shape, pixels=np.flatnonzero(mask), tables=tables)
+    return Sites(shape=mask.shape, pixels=levels[0].pixels, tables=tables)
 
 
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+
+_SITES_AT_A_TIME = 16384
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Level:
     """The active sites of one level.
 
-    `rows` maps a pixel to its row, with a border of one absent site all round, so that a
-    neighbour is a constant offset away and never needs a bounds check.
+    Attributes:
+        mask: bool [h, w].
+        pixels: int64 [N], row-major indices into the mask.
+        x, y: int32 [N], the same as coordinates.
+        rows: int32 [h + 2, w + 2], pixel → row, with a border of one absent site all round, so that
+            a neighbour is a constant offset away and never needs a bounds check.
+        places: int64 [N], where in `rows` each site stands.
     """
 
     mask: NDArray[np.bool_]
+    pixels: NDArray[np.int64]
     x: NDArray[np.int32]
     y: NDArray[np.int32]
     rows: NDArray[np.int32]
+    places: NDArray[np.int64]
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> _Level:
-        y, x = (axis.astype(np.int32) for axis in np.nonzero(mask))
-        rows = np.full((mask.shape[0] + 2, mask.shape[1] + 2), len(x), np.int32)
-        rows[1:-1, 1:-1][mask] = np.arange(len(x), dtype=np.int32)
-        return cls(mask=mask, x=x, y=y, rows=rows)
+        height, width = mask.shape
+        pixels = np.flatnonzero(mask)
+        y = (pixels // width).astype(np.int32)
+        x = (pixels - y * np.int64(width)).astype(np.int32)
+        rows = np.full((height + 2, width + 2), len(pixels), np.int32)
+        # Two more columns than the mask has above each row, and one row and one column before.
+        places = pixels + 2 * y + (width + 3)
+        rows.reshape(-1)[places] = np.arange(len(pixels), dtype=np.int32)
+        return cls(mask=mask, pixels=pixels, x=x, y=y, rows=rows, places=places)
 
     @property
     def count(self) -> int:
-        return len(self.x)
+        return len(self.pixels)
 
     @property
-    def inner_rows(self) -> NDArray[np.int32]:
-        return self.rows[1:-1, 1:-1]
+    def stride(self) -> int:
+        return int(self.rows.shape[1])
 
-    def rows_at(self, offsets: tuple[tuple[int, int], ...]) -> NDArray[np.int32]:
-        """Rows of the sites at constant (dy, dx) offsets from each site: [N, len(offsets)]."""
-        stride = self.rows.shape[1]
-        centre = (self.y + 1) * stride + (self.x + 1)
-        shifts = np.array([dy * stride + dx for dy, dx in offsets], np.int32)
-        return self._take(centre[:, None] + shifts)
+    def neighbours(self, workers: Workers) -> NDArray[np.int32]:
+        """Rows of the 3×3 neighbours of each site: [N, 9]."""
+        shifts = np.array([dy * self.stride + dx for dy, dx in _NEIGHBOURS], np.int64)
+        table = np.empty((self.count, len(shifts)), np.int32)
+
+        def look_up(part: slice) -> None:
+            # They are all in range; checking would go through a buffer.
+            places = self.places[part, None] + shifts
+            self.rows.reshape(-1).take(places, out=table[part], mode="clip")
+
+        workers.over(self.count, _SITES_AT_A_TIME, look_up)
+        return table
 
     def rows_of_children(self, coarse: _Level) -> NDArray[np.int32]:
         """Rows at this level of the 2×2 children of each coarse site: [N_coarse, 4], (y, x)."""
-        stride = self.rows.shape[1]
-        first = (2 * coarse.y + 1) * stride + (2 * coarse.x + 1)
-        return self._take(first[:, None] + np.array([0, 1, stride, stride + 1], np.int32))
+        first = (2 * coarse.y.astype(np.int64) + 1) * self.stride + (2 * coarse.x + 1)
+        shifts = np.array([0, 1, self.stride, self.stride + 1], np.int64)
+        rows: NDArray[np.int32] = self.rows.reshape(-1).take(first[:, None] + shifts)
+        return rows
 
     def rows_of_parents(self, fine: _Level) -> NDArray[np.int32]:
         """4 · row of the parent at this level + quadrant 2·(y mod 2) + (x mod 2): [N_fine]."""
-        stride = self.rows.shape[1]
-        parent = self._take((fine.y // 2 + 1) * stride + (fine.x // 2 + 1))
-        quadrant = 2 * (fine.y % 2) + fine.x % 2
-        return (4 * parent + quadrant).astype(np.int32, copy=False)
-
-    def _take(self, places: NDArray[np.int32]) -> NDArray[np.int32]:
-        rows: NDArray[np.int32] = self.rows.reshape(-1).take(places)
-        return rows
+        place = (fine.y // 2 + 1).astype(np.int64) * self.stride + (fine.x // 2 + 1)
+        parent: NDArray[np.int32] = self.rows.reshape(-1).take(place)
+        return 4 * parent + 2 * (fine.y % 2) + fine.x % 2
 
 
 def _max_pool(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     rows: NDArray[np.bool_] = mask[0::2] | mask[1::2]
     return rows[:, 0::2] | rows[:, 1::2]
-
-
-def mask_graph_image(surroundings: NDArray[Samples]) -> NDArray[Samples]:
-    """The input `image` of the mask graph: the padded picture without its border.
-
-    Args:
-        surroundings: [H' + 4, W' + 4, 3] of any dtype, as `pad_image` returns it.
-
-    Returns:
-        [1, 3, H', W'] of the same dtype, C-contiguous.
-    """
-    inner = surroundings[BORDER:-BORDER, BORDER:-BORDER]
-    return np.ascontiguousarray(inner.transpose(2, 0, 1))[None]
-
-
-def extract_patches(surroundings: NDArray[Samples], pixels: NDArray[np.int64]) -> NDArray[Samples]:
-    """Gathers the 5×5 RGB neighbourhood of each active pixel.
-
-    Args:
-        surroundings: [H + 4, W + 4, 3] of any dtype, C-contiguous, as `pad_image` returns it.
-        pixels: int64 [N], row-major indices into [H, W].
-
-    Returns:
-        [N, 75] of the same dtype in the order (ky, kx, c).
-    """
-    padded_width = surroundings.shape[1]
-    width = padded_width - 2 * BORDER
-    y, x = np.divmod(pixels, width)
-    first = (y * padded_width + x) * 3
-    # A kernel row is one run of 15 samples in memory: gather runs, not single values.
-    runs = np.lib.stride_tricks.sliding_window_view(surroundings.reshape(-1), 3 * PATCH)
-    starts = first[:, None] + np.arange(PATCH) * (padded_width * 3)
-    patches: NDArray[Samples] = runs[starts].reshape(len(pixels), 3 * PATCH * PATCH)
-    return patches

@@ -31,6 +31,15 @@ MOTION_BOUND = float(MAX_DISPLACEMENT)
 """|d| in pixels per axis: motion errors are stated as a share of it."""
 
 
+_LARGEST = {
+    "mask": "largest difference of the probability (0 to 1)",
+    "restore.residual": "largest difference of what is added to a pixel (range 0 to 1)",
+    "restore.motion": f"largest difference of the motion, as a share of {MAX_DISPLACEMENT} pixels",
+}
+_RELATIVE = "error as a share of the reference's own variation (RMS)"
+_LEVELS = "largest difference of the finished picture from its stages, of 255 levels"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """The comparison of one stage.
@@ -42,11 +51,13 @@ class Stage:
             the picture in 8-bit levels. Of a variant on a given picture, where the largest error
             depends on the picture: the `relative_error` (of the mask's logits).
         limit: what it must not exceed.
+        measure: what `error` and `limit` count, in words, with the unit.
     """
 
     name: str
     error: float
     limit: float
+    measure: str
 
     @property
     def passed(self) -> bool:
@@ -131,10 +142,18 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
             expected.motion[active] / MOTION_BOUND,
         )
         error = _picture_error(deblurrer, colour, expected.mask, residual)
-        stages = [Stage(name="picture", error=error, limit=1.0)]
+        stages = [Stage(name="picture", error=error, limit=1.0, measure=_LEVELS)]
     measure = relative_error if relative else _largest_error
     stages = [
-        *(Stage(name=n, error=measure(*pair), limit=limits[n]) for n, pair in pairs.items()),
+        *(
+            Stage(
+                name=name,
+                error=measure(*pair),
+                limit=limits[name],
+                measure=_RELATIVE if relative else _LARGEST[name],
+            )
+            for name, pair in pairs.items()
+        ),
         *stages,
     ]
     return Verification(

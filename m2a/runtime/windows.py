@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from m2a.runtime.pixels import Colour, Pixels
 from m2a.runtime.sites import BORDER, padded_size, reflect_index
 
-__all__ = ["Box", "PaddedPicture", "to_unit"]
+__all__ = ["Box", "PaddedPicture"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,25 +97,34 @@ class PaddedPicture:
             box: inside `self.box`.
 
         Returns:
-            [h + 4, w + 4, 3], RGB, C-contiguous, of the source's dtype and range. `to_unit` makes
-            float of it.
+            [h + 4, w + 4, 3], RGB, C-contiguous, of the source's dtype and range;
+            `m2a.runtime.graph_inputs` makes float of it.
         """
         rows = self._rows[box.top : box.bottom + 2 * BORDER]
         columns = self._columns[box.left : box.right + 2 * BORDER]
-        # What is read is one rectangle of the source; where nothing is reflected, it is copied.
-        top, left = int(rows.min()), int(columns.min())
-        rectangle = Box(
-            top=top, left=left, bottom=int(rows.max()) + 1, right=int(columns.max()) + 1
-        )
-        part = self._colour.rgb(rectangle.slices)
-        if rectangle.height < len(rows) or rectangle.width < len(columns):
-            part = part.take(rows - top, axis=0).take(columns - left, axis=1)
-        return np.ascontiguousarray(part)
+        # Inside the picture they are consecutive and copied; outside, a few are reflected.
+        inside_y = _inside(box.top, len(rows), self.size[0])
+        inside_x = _inside(box.left, len(columns), self.size[1])
+        middle = self._colour.rgb((_consecutive(rows[inside_y]), _consecutive(columns[inside_x])))
+        out = np.empty((len(rows), len(columns), 3), middle.dtype)
+        out[inside_y, inside_x] = middle
+        for outside in _around(inside_x, len(columns)):
+            out[inside_y, outside] = self._colour.rgb(
+                (_consecutive(rows[inside_y]), columns[outside])
+            )
+        for outside in _around(inside_y, len(rows)):
+            out[outside] = self._colour.rgb((rows[outside], slice(None)))[:, columns]
+        return out
 
 
-def to_unit(samples: Pixels, scale: float) -> NDArray[np.float32]:
-    """Converts samples of any shape to f32 in [0, 1]: each is rounded to f32, then divided."""
-    unit: NDArray[np.float32] = np.divide(
-        samples, np.float32(scale), dtype=np.float32, casting="same_kind"
-    )
-    return unit
+def _inside(first: int, count: int, size: int) -> slice:
+    """Which of `count` places from `first` - 2 on lie in [0, size): at least one does."""
+    return slice(max(0, BORDER - first), min(count, size + BORDER - first))
+
+
+def _around(inside: slice, count: int) -> tuple[slice, slice]:
+    return slice(inside.start), slice(inside.stop, count)
+
+
+def _consecutive(index: NDArray[np.int64]) -> slice:
+    return slice(int(index[0]), int(index[-1]) + 1)

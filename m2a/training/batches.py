@@ -16,7 +16,8 @@ from torch import Tensor
 
 from m2a.models.config import LEVELS
 from m2a.models.gathered import Tables
-from m2a.runtime.sites import CELL, Sites, build_sites, dilate, extract_patches, pad_image
+from m2a.runtime.graph_inputs import extract_patches
+from m2a.runtime.sites import CELL, Sites, build_sites, dilate, pad_image
 from m2a.training.pool import MASKED, SHAKEN, VISIBLE, Crops
 
 MAX_DILATION = 6

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from m2a.errors import MissingDependencyError
+from m2a.extras import needing_extra
 
-try:
+with needing_extra("train", only=["opencv-python-headless"], purpose="Synthesising blur"):
     import cv2
-except ImportError as error:
-    raise MissingDependencyError(
-        "opencv-python-headless", extra="train", purpose="Synthesising blur"
-    ) from error
 
 __all__ = ["cv2"]

@@ -11,7 +11,7 @@ from m2a._version import __version__
 from m2a.errors import UsageError
 from m2a.files import read_regular
 from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle
-from m2a.runtime.deblurrer import check_options
+from m2a.runtime.deblurrer import check_active, check_memory
 from m2a.runtime.manifest import MAX_MANIFEST
 from m2a.triton.configuration import (
     FILE,
@@ -49,7 +49,7 @@ class Order:
         version: the models' version, a positive number.
 
     Raises:
-        UsageError: the backend is unknown, or `threads` is given for engines.
+        UsageError: the backend is unknown.
     """
 
     backend: str
@@ -65,8 +65,6 @@ class Order:
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise UsageError(f"unknown backend {self.backend!r}; known are {', '.join(BACKENDS)}")
-        if self.threads is not None and self.backend == TENSORRT:
-            raise UsageError("threads are of the CPU; engines run on a GPU")
 
 
 def repository_files(bundle: Bundle, order: Order) -> dict[str, bytes]:
@@ -87,7 +85,9 @@ def repository_files(bundle: Bundle, order: Order) -> dict[str, bytes]:
         plans = find_plans(bundle, precision=order.precision)
         if memory is None:
             memory = memory_within_profiles(bundle, plans.sidecar)
-    check_options(bundle, threshold=order.threshold, dilate=order.dilate, max_memory=memory)
+    check_active(order.threshold, order.dilate)
+    if memory is not None:
+        check_memory(bundle, memory)
     in_process = order.backend == PYTHON
     settings = StitchSettings(
         graphs=IN_PROCESS if in_process else SERVER,
@@ -96,7 +96,7 @@ def repository_files(bundle: Bundle, order: Order) -> dict[str, bytes]:
         dilate=order.dilate,
         max_pixels=order.max_pixels,
         max_memory=memory,
-        threads=order.threads if in_process else None,
+        threads=order.threads,
     )
     manifest = read_regular(bundle.path / MANIFEST, limit=MAX_MANIFEST)
     origin = {

@@ -41,7 +41,7 @@ class StitchSettings:
         max_pixels: the largest H·W accepted.
         max_memory: bytes that the graphs may take at a time, about; None takes a quarter of the
             memory that is free when the model is loaded.
-        threads: threads of a session where the graphs run in-process; None takes all cores.
+        threads: threads that compute in the model's process; None takes the cores it may use.
     """
 
     graphs: str

@@ -15,7 +15,7 @@ __all__ = ["model_files"]
 PACKAGE = Path(__file__).resolve().parent.parent
 
 _CARRIED = (
-    *("__init__.py", "_version.py", "errors.py", "files.py"),
+    *("__init__.py", "_version.py", "errors.py", "extras.py", "files.py"),
     *("graphs", "machine", "runtime"),
     *("triton/__init__.py", "triton/settings.py", "triton/models"),
 )

@@ -11,9 +11,10 @@ import numpy as np
 
 from m2a.runtime.backends import Array
 from m2a.runtime.bundle import Reference
+from m2a.runtime.graph_inputs import unit_mask_image, unit_patches
 from m2a.runtime.pixels import check_pixels
-from m2a.runtime.sites import build_sites, extract_patches, mask_graph_image, pad_mask
-from m2a.runtime.windows import PaddedPicture, to_unit
+from m2a.runtime.sites import build_sites, pad_mask
+from m2a.runtime.windows import PaddedPicture
 
 __all__ = ["FOLDER", "Sample", "graph_sample", "picture_sample", "warmup_files"]
 
@@ -34,9 +35,9 @@ def graph_sample(graph: str, reference: Reference) -> Sample:
     picture = PaddedPicture(check_pixels(reference.image))
     surroundings = picture.surroundings(picture.box)
     if graph == "mask":
-        return {"image": to_unit(mask_graph_image(surroundings), picture.scale)}
+        return {"image": unit_mask_image(surroundings, picture.scale)}
     sites = build_sites(pad_mask(reference.mask))
-    patches = to_unit(extract_patches(surroundings, sites.pixels), picture.scale)
+    patches = unit_patches(surroundings, sites.pixels, picture.scale)
     return {"patches": patches, **sites.tables}
 
 

@@ -6,6 +6,7 @@ Its commands run in `test_documented_commands.py`.
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 from pages import BLOCKS, README, ROOT
@@ -18,8 +19,10 @@ def test_there_is_an_example():
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_python_examples_run(example, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
+def test_python_examples_run(example, monkeypatch, capsys, tmp_path):
+    (tmp_path / "examples").mkdir()
+    shutil.copy(ROOT / "examples" / "shuttle.png", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
     exec(example, {})
     assert "of the pixels restored on ort-cpu" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Fuzzes one target with atheris (`pip install 'm2a[fuzz]'`, CPython 3.11 to 3.13).
+"""Fuzzes one target with atheris (`pip install -e '.[fuzz]'`, CPython 3.11 to 3.13).
 
     python tests/fuzz/run.py image -atheris_runs=100000 -timeout=10 -rss_limit_mb=4096 [CORPUS]
 

@@ -13,7 +13,7 @@ def gpu():
     driver = ask_driver()
     if not driver.gpus:
         pytest.skip(f"needs an NVIDIA GPU: {driver.failure or 'the driver offers none'}")
-    pytest.importorskip("pycuda", reason="needs pycuda: pip install 'm2a[tensorrt]'")
+    pytest.importorskip("pycuda", reason="needs pycuda: pip install -e '.[tensorrt]'")
     from m2a.engines.pycuda_device import PycudaDevice
 
     return PycudaDevice(0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from m2a.graphs import contract
 from m2a.models import config, restorer
-from m2a.runtime import sites, verify
+from m2a.runtime import parts, sites, verify
+from m2a.training import batches
 
 
 def test_levels():
@@ -21,4 +22,6 @@ def test_padding():
 
 
 def test_the_bound_of_the_motion():
-    assert verify.MOTION_BOUND == config.MAX_LINEAR + config.MAX_QUADRATIC
+    bound = config.MAX_LINEAR + config.MAX_QUADRATIC
+    assert verify.MOTION_BOUND == parts.MAX_DISPLACEMENT == bound
+    assert bound < batches.GAP

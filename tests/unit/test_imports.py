@@ -13,13 +13,14 @@ import m2a
 
 PACKAGE = Path(m2a.__file__).parent
 
-EVERYONE = {"errors", "_version", "files", "cache"}
+EVERYONE = {"errors", "_version", "files", "cache", "extras"}
 
 LAYERS = {
     "errors": set(),
     "_version": set(),
     "files": set(),
     "cache": set(),
+    "extras": set(),
     "runtime": {"graphs", "machine"},
     "graphs": set(),
     "models": set(),

@@ -20,7 +20,7 @@ from m2a.runtime.gpu.kernels import TYPES
 from m2a.runtime.gpu.pipeline import Downloaded, Pipeline
 from m2a.runtime.gpu.runner import DeviceRunner
 from m2a.runtime.pixels import Colour, Pixels
-from m2a.runtime.result import Result
+from m2a.runtime.result import Result, photo_of
 from m2a.runtime.stopwatch import Stopwatch
 
 
@@ -67,7 +67,7 @@ class GpuDeblurrer(Deblurrer):
             EngineError: the engines do not hold the picture, or that many active pixels.
         """
         watch = Stopwatch()
-        colour = read_colour(image, watch)
+        colour, photo = read_colour(image, watch)
         if mask is not None:
             check_mask(mask, (colour.height, colour.width))
         with self._pipeline.deblur(
@@ -79,8 +79,9 @@ class GpuDeblurrer(Deblurrer):
         ) as found:
             check_finite(found.finite, self.backend)
             with watch.stage("download"):
+                output = _like_the_source(colour, found)
                 return Result(
-                    image=_like_the_source(colour, found),
+                    image=output,
                     mask=found.mask.copy(),
                     probability=None if found.probability is None else found.probability.copy(),
                     coverage=float(found.mask.mean()),
@@ -91,6 +92,7 @@ class GpuDeblurrer(Deblurrer):
                     ),
                     seconds=watch.seconds,
                     backend=self.backend,
+                    photo=None if photo is None else photo_of(output, photo),
                 )
 
 

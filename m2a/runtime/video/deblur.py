@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from m2a.runtime.deblurrer import Deblurrer, check_mask
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.video.footage import Footage, probe
-from m2a.runtime.video.source import open_source, planes_of
+from m2a.runtime.video.source import check_whole, open_source, planes_of
 from m2a.runtime.video.target import VideoSettings, open_target
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def deblur_video(
     settings = settings or VideoSettings()
     if mask is not None:
         check_mask(mask, footage.shown_size)
+    check_whole(footage)
     clock = _Clock()
     coverages: list[float] = []
     with (

@@ -30,6 +30,7 @@ __all__ = [
     "Footage",
     "check_frame",
     "clock_of",
+    "is_avi",
     "is_mov",
     "opened",
     "pictures_of",
@@ -185,7 +186,7 @@ def _check_size(width: int, height: int, path: Path, *, max_pixels: int) -> None
     if width * height > max_pixels:
         raise VideoError(
             f"{path}: found frames of {width}x{height}, expected at most {max_pixels} pixels; "
-            "--max-pixels (max_pixels=) raises the limit"
+            "--max-pixels raises the limit"
         )
 
 
@@ -262,10 +263,15 @@ def is_mov(container: InputContainer) -> bool:
     return "mov" in container.format.name.split(",")
 
 
+def is_avi(container: InputContainer) -> bool:
+    """Whether it is AVI, which has no time stamps."""
+    return "avi" in container.format.name.split(",")
+
+
 def _promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
     """The duration that the header states, else None."""
     seconds = (container.duration or 0) / av.time_base
-    if "avi" in container.format.name.split(","):
+    if is_avi(container):
         # Of a file that was cut off FFmpeg takes the duration from its size.
         seconds = max(seconds, float(stream.frames * stream.time_base))
     return seconds or None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from m2a.errors import needing_extra
+from m2a.extras import needing_extra
 
 with needing_extra("video", purpose="Deblurring a video"):
     import av

@@ -14,6 +14,7 @@ from m2a.runtime.video.footage import (
     Footage,
     check_frame,
     clock_of,
+    is_avi,
     is_mov,
     opened,
     pictures_of,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
 
-__all__ = ["Source", "open_source", "planes_of"]
+__all__ = ["Source", "check_whole", "open_source", "planes_of"]
 
 _SLACK = 1.0
 """Seconds by which packets may end before the duration that the header states: some are rounded
@@ -71,25 +72,40 @@ class Source:
             VideoError: data are damaged or end early; a frame differs in size or format from
                 the first one, is interlaced, or has no time stamp after that of the one before.
         """
-        packets, end = 0, 0.0
         self.stream.thread_type = "AUTO"
-        with self._told():
-            for packet in self.container.demux():
-                if packet.size == 0 and packet.dts is None:  # the end: decoders hand out the rest
-                    if packet.stream is self.stream:
-                        yield packet, list(self._frames(packet))
-                    continue
-                end = max(end, _end_of(packet))
-                if packet.stream is not self.stream:
-                    yield packet, []
-                    continue
+        for packet in self.packets():
+            with self._told():
+                frames = list(self._frames(packet)) if packet.stream is self.stream else []
+            if frames or not _is_flush(packet):
+                yield packet, frames
+
+    def packets(self) -> Iterator[Packet]:
+        """Yields the packets as they lie in the file, undecoded.
+
+        An empty one at the end of a stream, without a time, lets its decoder hand out the rest.
+
+        Raises:
+            VideoError: data are damaged or end early.
+        """
+        count, end = 0, 0.0
+        demuxed = self.container.demux()
+        while True:
+            with self._told():
+                packet = next(demuxed, None)
+            if packet is None:
+                break
+            if _is_flush(packet):
+                yield packet
+                continue
+            end = max(end, _end_of(packet))
+            if packet.stream is self.stream:
                 self._note_end(packet)
                 if packet.size == 0:  # the picture before stays; to a decoder it means the end
                     continue
-                packets += 1
-                yield packet, list(self._frames(packet))
+                count += 1
+            yield packet
         end = max(end, self._note_empty_end())
-        self._check_end(packets, end)
+        self._check_end(count, end)
 
     def _frames(self, packet: Packet) -> Iterator[VideoFrame]:
         footage = self._footage
@@ -108,9 +124,20 @@ class Source:
                 )
             if frame.pts is None or (self._last is not None and frame.pts <= self._last):
                 found = "no time stamp" if frame.pts is None else "a time stamp that goes back"
-                raise VideoError(f"{place}: found {found}, expected one that increases")
+                raise VideoError(
+                    f"{place}: found {found}, expected one that increases{self._way_out()}"
+                )
             self._last = frame.pts
             yield frame
+
+    def _way_out(self) -> str:
+        """What helps where the container has no place for the times of reordered frames."""
+        if not is_avi(self.container):
+            return ""
+        return (
+            "; AVI cannot tell those of B-frames. Copy it into Matroska first: "
+            "ffmpeg -fflags +genpts -i IN.avi -c copy OUT.mkv"
+        )
 
     def _note_end(self, packet: Packet) -> None:
         if packet.dts is not None and packet.pts is not None and not packet.is_discard:
@@ -160,6 +187,17 @@ class Source:
             )
 
 
+def check_whole(footage: Footage) -> None:
+    """Reads a video to its end without decoding it: a small part of the time that deblurring takes.
+
+    Raises:
+        VideoError: it is cut off or damaged.
+    """
+    with open_source(footage) as source:
+        for _ in source.packets():
+            pass
+
+
 def planes_of(frame: VideoFrame, coding: SampleCoding) -> list[Plane]:
     """The samples of a frame, as views that can be written to if the frame is writable."""
     planes = []
@@ -167,6 +205,10 @@ def planes_of(frame: VideoFrame, coding: SampleCoding) -> list[Plane]:
         rows = np.frombuffer(plane, coding.dtype).reshape(plane.height, -1)
         planes.append(rows[:, : plane.width])
     return planes
+
+
+def _is_flush(packet: Packet) -> bool:
+    return bool(packet.size == 0 and packet.dts is None)
 
 
 def _end_of(packet: Packet) -> float:

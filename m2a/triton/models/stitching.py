@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from m2a.errors import ImageError, M2AError, UsageError
 from m2a.graphs.contract import CONTRACTS
 from m2a.runtime.backends import Array, Runner, open_runners
 from m2a.runtime.bundle import GRAPHS, Bundle, open_bundle
-from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.deblurrer import Deblurrer, check_active
 from m2a.runtime.loading import default_memory
 from m2a.runtime.pixels import Pixels
 from m2a.runtime.result import Result
@@ -32,7 +33,11 @@ Request = Any
 
 
 class StitchingModel:
-    """A model of Triton's Python backend; a model of its own says what goes in and comes out."""
+    """A model of Triton's Python backend; a model of its own says what goes in and comes out.
+
+    Attributes:
+        max_pixels: the largest H·W accepted.
+    """
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Called by the server when it loads the model.
@@ -47,13 +52,20 @@ class StitchingModel:
         config = json.loads(args["model_config"])
         settings = StitchSettings.from_parameters(config["parameters"])
         version = args["model_version"]
-        self._bundle = open_bundle(Path(args["model_repository"]) / version / BUNDLE)
-        self._runners = _runners(settings, self._bundle, version=int(version))
-        self._settings = settings
-        self._memory = (
-            default_memory(self._bundle) if settings.max_memory is None else settings.max_memory
+        bundle = open_bundle(Path(args["model_repository"]) / version / BUNDLE)
+        mask, restore = _runners(settings, bundle, version=int(version))
+        memory = settings.max_memory
+        self._deblurrer = Deblurrer(
+            bundle,
+            mask=mask,
+            restore=restore,
+            precision=settings.precision,
+            threshold=settings.threshold,
+            dilate=settings.dilate,
+            max_memory=default_memory(bundle) if memory is None else memory,
+            threads=settings.threads,
         )
-        self._deblurrer(settings.threshold, settings.dilate)  # refuses what no request could use
+        self.max_pixels = settings.max_pixels
 
     def execute(self, requests: Sequence[Request]) -> list[Any]:
         """Called by the server: answers each request, with its outputs or with an error."""
@@ -72,35 +84,16 @@ class StitchingModel:
     def deblur(self, request: Request, image: Pixels) -> Result:
         """Deblurs a picture with the options of a request; arguments and errors as `Deblurrer`."""
         height, width = image.shape[:2]
-        limit = self._settings.max_pixels
-        if height * width > limit:
+        if height * width > self.max_pixels:
             raise ImageError(
-                f"found {width}x{height} pixels, expected at most {limit}; the parameter "
+                f"found {width}x{height} pixels, expected at most {self.max_pixels}; the parameter "
                 "'max_pixels' of config.pbtxt raises the limit"
             )
-        deblurrer = self._deblurrer(
-            _option(request, "threshold", self._settings.threshold),
-            int(_option(request, "dilate", self._settings.dilate)),
-        )
+        deblurrer = copy(self._deblurrer)  # shares graphs, threads and buffers
+        deblurrer.threshold = _option(request, "threshold", deblurrer.threshold)
+        deblurrer.dilate = int(_option(request, "dilate", deblurrer.dilate))
+        check_active(deblurrer.threshold, deblurrer.dilate)
         return deblurrer(image)
-
-    @property
-    def max_pixels(self) -> int:
-        """The largest H·W accepted."""
-        return self._settings.max_pixels
-
-    def _deblurrer(self, threshold: float, dilate: int) -> Deblurrer:
-        """One of a request's own, which costs nothing: bundle and runners are shared."""
-        mask, restore = self._runners
-        return Deblurrer(
-            self._bundle,
-            mask=mask,
-            restore=restore,
-            precision=self._settings.precision,
-            threshold=threshold,
-            dilate=dilate,
-            max_memory=self._memory,
-        )
 
     def _respond(self, request: Request) -> Any:  # noqa: ANN401 - pb_utils.InferenceResponse
         wanted = request.requested_output_names()

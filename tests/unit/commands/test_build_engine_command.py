@@ -84,7 +84,7 @@ def test_several_targets_and_json_and_the_packaged_model(invoke, tmp_path):
     [
         ((), 1, "there is none here; name the GPU that it is for with --target: sm75"),
         (("--target", "sm86", "--target", "sm87"), 2, "does not build for sm87 ahead of time"),
-        (("--target", "sm86", "--flavour", "trt"), 1, "m2a[tensorrt]"),
+        (("--target", "sm86", "--flavour", "trt"), 1, ".[tensorrt]"),
         (("--target", "sm86", "--bundle", "nowhere"), 1, "is not a bundle"),
     ],
 )
@@ -109,5 +109,5 @@ def test_a_package_that_is_missing_names_its_extra(tmp_path, missing, precision)
     )
     assert done.returncode == 1
     assert f"'{missing}'" in done.stderr
-    assert "m2a[tensorrt" in done.stderr
+    assert ".[tensorrt" in done.stderr
     assert "Traceback" not in done.stderr

@@ -83,7 +83,9 @@ def test_verify_inspect_and_their_json(invoke):
     verified = invoke("verify", "--json")
     assert verified.exit_code == 0, verified.output
     assert json.loads(verified.stdout)["passed"] is True
-    assert "ok" in invoke("verify").stdout
+    table = invoke("verify").stdout
+    assert "ok      largest difference of the probability (0 to 1)" in table
+    assert "1.0e+00  ok      largest difference of the finished picture" in table
     assert "fp32/mask" in invoke("inspect").stdout
     assert json.loads(invoke("inspect", "--json").stdout)["schema"] == 1
 
@@ -126,7 +128,7 @@ class TestMisuse:
         assert_one_line(invoke("run", "half.jpg", "-o", "out.png"), 1, "half.jpg")
 
     def test_a_missing_file(self, invoke):
-        assert_one_line(invoke("run", "nowhere.jpg", "-o", "out.png"), 1, "nowhere.jpg")
+        assert_one_line(invoke("run", "nowhere.jpg", "-o", "out.png"), 2, "nowhere.jpg")
 
     def test_a_bundle_with_one_byte_changed(self, invoke, photo, tiny_bundle, tmp_path):
         shutil.copytree(tiny_bundle, tmp_path / "damaged")
@@ -142,7 +144,7 @@ class TestMisuse:
         (tmp_path / "model.pth").write_text("weights")
         result = invoke("export", "--ckpt", "model.pth", "-o", "out")
         assert result.exit_code == 1
-        assert "model.pth is not a checkpoint" in result.stderr.splitlines()[-1]
+        assert "model.pth: found a file of another kind" in result.stderr.splitlines()[-1]
 
     def test_an_unknown_backend(self, invoke, photo):
         result = invoke("run", photo, "-o", "out.png", "--backend", "abacus")
@@ -166,7 +168,7 @@ class TestMisuse:
 
     def test_a_bundle_that_is_not_there(self, invoke, photo):
         result = invoke("run", photo, "-o", "out.png", "--bundle", "nowhere")
-        assert_one_line(result, 1, "nowhere", "m2a export")
+        assert_one_line(result, 2, "nowhere", "m2a export")
 
 
 def test_an_existing_output_is_kept_without_overwrite(invoke, photo, tmp_path):

@@ -112,6 +112,29 @@ def test_what_cannot_be_meant_is_one_line_that_names_the_file(invoke, photo, tex
     assert not Path("out.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("treshold = 0.3", "did you mean threshold?"),
+        ("mask_out = 'a.png'", "did you mean mask-out"),
+        ("xyz = 1", "`m2a run --help` lists them"),
+        ('overwrite = "yes"', "found overwrite = 'yes', expected true or false"),
+        (
+            "dilate = 3\noverwrite = yes  # of course",
+            "found overwrite = yes, expected true or false",
+        ),
+        ("mask-out = masks", "found mask-out = masks, expected a string in quotes"),
+        ("threshold = half", "found threshold = half, expected a number"),
+    ],
+)
+def test_a_slip_is_told_with_what_was_meant(invoke, photo, text, words):
+    Path(CONFIG).write_text(text)
+    result = invoke("run", photo, "-o", "out.png", "--config", CONFIG)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert len(result.stderr) < 160
+
+
 def test_a_file_that_is_not_there(invoke, photo):
     result = invoke("run", photo, "-o", "out.png", "--config", "nowhere.toml")
     assert result.exit_code == 2

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from m2a import __version__
 from m2a.cli import main
 from m2a.commands import doctor_command
-from m2a.diagnosis.finding import broken, good, missing
+from m2a.diagnosis.finding import broken, good, missing, not_applicable
 
 GOOD = good("NumPy", "2.0")
 MISSING = missing("CUDA driver", "none", "install it")
@@ -35,6 +35,19 @@ def test_what_is_missing_is_no_failure(diagnosed):
     assert result.stderr == ""
 
 
+def test_it_ends_with_the_counts_and_what_works(diagnosed):
+    found = [good(topic, "1") for topic in ("libvips", "ONNX Runtime", "bundle", "ort-cpu")]
+    found += [missing("ort-cuda", "none"), good("extra video", "av"), missing("extra eval", "none")]
+    *_, counts, works = diagnosed(
+        GOOD, *found, not_applicable("Jetson", "none")
+    ).stdout.splitlines()
+    assert counts == "6 good, 2 missing (optional), 0 broken"
+    assert works == "works on this machine: m2a run with ort-cpu; m2a run on a video"
+    *_, counts, works = diagnosed(GOOD, BROKEN, *found[1:]).stdout.splitlines()
+    assert counts.endswith("1 broken")
+    assert works == "works on this machine: nothing before what is broken is mended"
+
+
 def test_something_broken_is_a_failure_that_is_named(diagnosed):
     result = diagnosed(GOOD, BROKEN)
     assert result.exit_code == 1
@@ -43,7 +56,7 @@ def test_something_broken_is_a_failure_that_is_named(diagnosed):
 
 def test_the_columns_are_aligned_and_the_remedy_stands_below(diagnosed):
     lines = diagnosed(GOOD, MISSING, BROKEN).stdout.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 7
     assert lines[0].index("2.0") == lines[1].index("none") == lines[3].index("read-only")
     assert lines[2].strip() == "-> install it"
     assert lines[2].index("->") == lines[0].index("2.0")
@@ -51,9 +64,9 @@ def test_the_columns_are_aligned_and_the_remedy_stands_below(diagnosed):
 
 
 def test_every_topic_fits_its_column():
-    from m2a.diagnosis.packages import EXTRAS
+    from m2a.diagnosis.packages import OPTIONAL
 
-    longest = max(len(f"extra {extra}") for extra in EXTRAS)
+    longest = max(len(f"extra {extra}") for extra in OPTIONAL)
     assert max(longest, len("operating system")) < doctor_command._INDENT - 9
 
 
@@ -71,6 +84,8 @@ def test_json_is_one_object_on_standard_output(diagnosed):
     report = json.loads(result.stdout)
     assert report["m2a"] == __version__
     assert report["broken"] == ["working folder"]
+    assert report["counts"] == {"good": 1, "missing": 0, "broken": 1, "n/a": 0}
+    assert report["works"] == []
     assert report["findings"][1] == {
         "topic": "working folder",
         "status": "broken",

@@ -47,6 +47,7 @@ def test_json_is_one_object(invoke, clip):
     seconds = found.pop("seconds")
     assert {"decode", "mask", "encode"} <= set(seconds)
     assert found.pop("duration") == pytest.approx(0.5)
+    assert 0 < found.pop("threshold") < 1
     assert found == {
         "status": "done",
         "input": "clip.mp4",
@@ -54,13 +55,16 @@ def test_json_is_one_object(invoke, clip):
         "frames": 5,
         "codec": "h264",
         "backend": "ort-cpu",
+        "highest_probability": None,
+        "copied": False,
     }
 
 
 def test_without_blur_it_says_that_frames_are_only_encoded_again(invoke, clip):
     result = invoke("run", "clip.mp4", "-o", "out.mp4", "--threshold", "1")
     assert lines(result) == [
-        "out.mp4: no motion blur found in 5 frames, which are only encoded again"
+        "out.mp4: no motion blur found in 5 frames, which are only encoded again: no probability "
+        "reaches the threshold of 1; a lower --threshold or --mask-in restores some all the same"
     ]
 
 
@@ -216,7 +220,7 @@ def test_without_pyav_the_extra_is_named(clip, tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "m2a: Deblurring a video needs the package 'av', which is not installed. "
-        "Install it with: pip install 'm2a[video]'"
+        "Install in the folder of m2a: pip install -e '.[video]'"
     ]
 
 

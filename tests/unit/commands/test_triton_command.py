@@ -63,4 +63,4 @@ def test_without_the_extra_it_is_named(invoke, monkeypatch):
     monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
     failed = invoke("triton", "-o", "repository")
     assert failed.exit_code == 1
-    assert "pip install 'm2a[triton]'" in failed.output
+    assert "pip install -e '.[triton]'" in failed.output

@@ -51,7 +51,7 @@ def test_another_board_with_a_device_tree_is_none(tmp_path):
     (tmp_path / "proc" / "device-tree" / "model").write_text("Raspberry Pi 5 Model B\0")
     found = judge(tmp_path, "NV Power Mode: MAXN")
     assert list(found) == ["Jetson"]
-    assert found["Jetson"].status is Status.MISSING
+    assert found["Jetson"].status is Status.NOT_APPLICABLE
 
 
 def test_without_the_program_the_mode_is_unknown(monkeypatch):

@@ -41,9 +41,9 @@ def test_a_planted_double_installation_is_found(plant):
     finding = installation_finding(installed, WORKING, gpu=False)
     assert finding.status is Status.BROKEN
     assert "onnxruntime 1.20.1, onnxruntime-gpu 1.19.0" in finding.found
-    expected = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'm2a[cpu]'"
+    expected = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install -e '.[cpu]'"
     assert finding.remedy == expected
-    assert installation_finding(installed, WORKING, gpu=True).remedy.endswith("'m2a[gpu]'")
+    assert installation_finding(installed, WORKING, gpu=True).remedy.endswith("'.[gpu]'")
 
 
 @pytest.mark.parametrize("other", DISTRIBUTIONS[1:])
@@ -54,7 +54,7 @@ def test_every_second_distribution_counts(other):
 def test_none_is_broken_and_names_the_extra():
     trial = Trial(failure="Running a bundle needs the package 'onnxruntime'")
     finding = judge(trial=trial)
-    assert (finding.status, finding.remedy) == (Status.BROKEN, "pip install 'm2a[cpu]'")
+    assert (finding.status, finding.remedy) == (Status.BROKEN, "pip install -e '.[cpu]'")
 
 
 def test_one_that_cannot_be_imported_is_broken_with_the_reason():
@@ -98,7 +98,7 @@ def test_a_missing_provider_is_found_and_not_tried():
     for backend in ("ort-cuda", "ort-tensorrt"):
         assert found[backend].status is Status.MISSING
         assert f"has no {PROVIDERS[backend]}" in found[backend].found
-        assert "pip install 'm2a[gpu]'" in found[backend].remedy
+        assert "pip install -e '.[gpu]'" in found[backend].remedy
 
 
 def test_a_provider_that_opens_is_good():

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from m2a.diagnosis.finding import Status
-from m2a.diagnosis.packages import EXTRAS, extra_finding, import_separately
+from m2a.diagnosis.packages import OPTIONAL, extra_finding, import_separately
+from m2a.extras import EXTRAS
 from m2a.machine.installed import version_of
 
 if sys.version_info >= (3, 11):
@@ -46,7 +47,7 @@ def test_a_whole_extra_is_good_and_a_lacking_one_names_its_command():
     lacking = extra_finding("export", find=lambda name: None if name == "onnx" else "1.0")
     assert lacking.status is Status.MISSING
     assert lacking.found.endswith("not installed: onnx")
-    assert lacking.remedy == "pip install 'm2a[export]'"
+    assert lacking.remedy == "pip install -e '.[export]'"
 
 
 def test_another_distribution_of_the_same_module_stands_in():
@@ -65,6 +66,6 @@ def test_a_module_is_imported_elsewhere(plant, tmp_path):
     assert not {"planted_module", "planted_wreck"} & sys.modules.keys()
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("extra", OPTIONAL)
 def test_the_installation_under_test_has_every_extra(extra):
     assert extra_finding(extra).status is Status.GOOD

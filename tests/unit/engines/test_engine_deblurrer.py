@@ -161,12 +161,12 @@ class TestRefusals:
 
         monkeypatch.setattr("importlib.import_module", missing)
         with pytest.raises(
-            MissingDependencyError, match=r"'pycuda'.*pip install 'm2a\[tensorrt\]'"
+            MissingDependencyError, match=r"'pycuda'.*pip install -e '\.\[tensorrt\]'"
         ):
             self.open(bundle)
 
     def test_without_tensorrt(self, bundle, gpu):
-        with pytest.raises(MissingDependencyError, match=r"'tensorrt'.*'m2a\[tensorrt\]'"):
+        with pytest.raises(MissingDependencyError, match=r"'tensorrt'.*'\.\[tensorrt\]'"):
             self.open(bundle, replace(MACHINE, tensorrt={}))
 
     def test_without_engines(self, bundle, gpu):

@@ -70,9 +70,9 @@ def test_without_a_flavour_the_installed_one_is_taken(monkeypatch):
 def test_what_is_not_installed_names_its_extra(monkeypatch):
     for flavour in FLAVOURS:
         monkeypatch.setitem(FLAVOURS, flavour, "tensorrt_that_is_not_installed")
-    with pytest.raises(MissingDependencyError, match=r"m2a\[tensorrt\]"):
+    with pytest.raises(MissingDependencyError, match=r"\.\[tensorrt\]"):
         find_tensorrt()
-    with pytest.raises(MissingDependencyError, match=r"m2a\[tensorrt-rtx\]"):
+    with pytest.raises(MissingDependencyError, match=r"\.\[tensorrt-rtx\]"):
         find_tensorrt("rtx")
     with pytest.raises(UsageError, match="'cuda', expected trt or rtx"):
         find_tensorrt("cuda")

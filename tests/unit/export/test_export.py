@@ -150,14 +150,14 @@ def test_a_directory_that_is_no_bundle_is_left_untouched(tiny_checkpoint, tmp_pa
     home = tmp_path / "photos"
     home.mkdir()
     (home / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(UsageError, match="exists and is not a bundle"):
+    with pytest.raises(UsageError, match="holds other files than a bundle"):
         export_bundle(tiny_checkpoint, home)
     assert contents(tmp_path) == {"photos/holiday.jpg": b"precious"}
 
 
 def test_a_file_is_left_untouched(tiny_checkpoint, tmp_path):
     (tmp_path / "notes").write_bytes(b"precious")
-    with pytest.raises(UsageError, match="exists and is not a bundle"):
+    with pytest.raises(UsageError, match="found a file, expected a folder"):
         export_bundle(tiny_checkpoint, tmp_path / "notes")
     assert contents(tmp_path) == {"notes": b"precious"}
 

@@ -105,9 +105,9 @@ def test_threads_go_to_who_computes(bundle):
     for graph in GRAPHS:
         parameters = config_of(files, f"m2a_{graph}").parameters
         assert parameters["intra_op_thread_count"].string_value == "3"
-    assert "threads" not in config_of(files, "m2a").parameters
-    in_process = config_of(files_of(bundle, threads=3, backend="python"), "m2a")
-    assert in_process.parameters["threads"].string_value == "3"
+    for backend in ("onnx", "python"):
+        config = config_of(files_of(bundle, threads=3, backend=backend), "m2a")
+        assert config.parameters["threads"].string_value == "3"
 
 
 @pytest.mark.parametrize(

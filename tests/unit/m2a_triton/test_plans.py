@@ -15,7 +15,7 @@ from triton_repositories import config_of, files_of
 from tritonclient.grpc import model_config_pb2 as schema
 
 from m2a.engines.profiles import default_profiles
-from m2a.errors import EngineError, UsageError
+from m2a.errors import EngineError
 from m2a.runtime.bundle import GRAPHS, open_bundle
 from m2a.triton.plans import find_plans, memory_within_profiles
 
@@ -114,9 +114,3 @@ def test_profiles_of_other_dimensions_are_refused(bundle):
     odd = replace(sidecar, graphs={**sidecar.graphs, "mask": mask})
     with pytest.raises(EngineError, match="no profile of 'mask' has the dimension H"):
         memory_within_profiles(bundle, odd)
-
-
-def test_threads_are_not_for_engines(bundle):
-    add_engines(bundle)
-    with pytest.raises(UsageError, match="threads are of the CPU"):
-        files_of(bundle, backend="tensorrt", threads=2)

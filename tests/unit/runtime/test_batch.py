@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 
 from m2a.errors import BackendError, BundleError, ImageError, UsageError
-from m2a.runtime.batch import (
-    DONE,
-    FAILED,
-    FULL,
-    SKIPPED,
-    Settings,
-    check_plan,
-    deblur_files,
-    write_files,
-)
+from m2a.runtime.batch import check_plan, deblur_files
 from m2a.runtime.images import Photo, read_mask, read_photo, write_photo
+from m2a.runtime.outcomes import DONE, FAILED, SKIPPED
 from m2a.runtime.plan import Job, plan_jobs
 from m2a.runtime.result import Result
+from m2a.runtime.settings import FULL, Settings
+from m2a.runtime.writing import write_files
 
 WHITE = 255
 
@@ -38,6 +32,9 @@ def invert(pixels, *, mask=None):
         seconds={"restore": 0.5},
         backend="fake",
     )
+
+
+invert.threshold = 0.5
 
 
 @pytest.fixture
@@ -77,7 +74,8 @@ def test_each_picture_has_its_outcome(deblur, opened):
     outcomes = deblur()
     assert [outcome.status for outcome in outcomes] == [DONE, FAILED, FAILED, DONE]
     assert outcomes[0].backend == "fake"
-    assert outcomes[0].seconds == {"restore": 0.5}
+    assert list(outcomes[0].seconds) == ["decode", "restore", "encode"]
+    assert outcomes[0].seconds["restore"] == 0.5
     assert outcomes[1].reason == f"{Path('photos/b.png')}: the picture is white"
     assert outcomes[2].reason.startswith(f"{Path('photos/c.png')}: found an empty file")
     assert (read_photo(Path("out/d.png")).pixels == WHITE - 4).all()
@@ -138,7 +136,7 @@ class TestCheckPlan:
         Path("out").mkdir()
         Path("out/a.png").touch()
         plan = plan_jobs(["photos"], "out")
-        with pytest.raises(UsageError, match=r"found 1 of the files.*--skip-existing"):
+        with pytest.raises(UsageError, match=r"a.png already there.*--skip-existing"):
             check_plan(plan, Settings())
         check_plan(plan, Settings(overwrite=True))
         check_plan(plan, Settings(skip_existing=True))

@@ -7,11 +7,14 @@ import textwrap
 
 import numpy as np
 import pytest
+import pyvips
 import tifffile
 from pictures import KINDS, H, W, independent, joined, noise, pillow, png, put, tiff
 from PIL import Image
 
-from m2a.errors import ImageError
+from m2a.errors import ImageError, UsageError
+from m2a.runtime.decoding import decode_photo
+from m2a.runtime.encoding import check_encodable
 from m2a.runtime.images import read_photo, write_photo
 
 
@@ -76,7 +79,7 @@ def test_missing_folder_empty_and_text(tmp_path):
     refused(tmp_path, "found a folder")
     refused(put(tmp_path, "empty.png", b""), "found an empty file")
     refused(put(tmp_path, "text.jpg", b"This is not a photo.\n" * 50), "unknown kind", "JPEG, PNG")
-    refused(put(tmp_path, "vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "unknown")
+    refused(put(tmp_path, "vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "SVG")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
@@ -171,3 +174,22 @@ def test_libvips_says_nothing_on_standard_error(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.fixture
+def heic():
+    """An AVIF file whose labels say HEVC: libheif looks for a decoder that is not there."""
+    avif = pyvips.Image.black(64, 64, bands=3).heifsave_buffer(compression="av1")
+    return (
+        avif.replace(b"ftypavif", b"ftypheic").replace(b"av01", b"hvc1").replace(b"av1C", b"hvcC")
+    )
+
+
+def test_a_heic_photo_that_cannot_be_decoded_names_a_converter(heic):
+    with pytest.raises(ImageError, match=r"a\.heic: found a HEIC photo.*heif-convert.*sips"):
+        decode_photo(heic, origin="a.heic")
+
+
+def test_heic_is_not_written():
+    with pytest.raises(UsageError, match=r"found the suffix '\.heic', expected one of \.jpg"):
+        check_encodable(suffix=".heic", origin="out.heic")

@@ -13,11 +13,13 @@ import pytest
 from m2a.errors import ImageError
 from m2a.runtime import images
 from m2a.runtime import journal as journal_module
-from m2a.runtime.batch import DONE, FAILED, SKIPPED, Settings, deblur_files
+from m2a.runtime.batch import deblur_files
 from m2a.runtime.images import Photo, read_photo, write_photo
 from m2a.runtime.journal import JOURNAL, Journal
+from m2a.runtime.outcomes import DONE, FAILED, SKIPPED
 from m2a.runtime.plan import plan_jobs
 from m2a.runtime.result import Result
+from m2a.runtime.settings import Settings
 
 
 def add_one(pixels, *, mask=None):
@@ -32,6 +34,9 @@ def add_one(pixels, *, mask=None):
         seconds={},
         backend="none",
     )
+
+
+add_one.threshold = 0.5
 
 
 @pytest.fixture
@@ -189,6 +194,7 @@ def test_a_photo_changed_while_it_is_deblurred_is_left(photos, change):
             (photos / "b.png").unlink()
         return add_one(pixels, mask=mask)
 
+    changed_meanwhile.threshold = 0.5
     plan = plan_jobs(["photos"], "photos", pictures={"mask": Path("masks")})
     with Journal(photos) as journal:
         options = Settings(overwrite=True)

@@ -8,6 +8,11 @@ from m2a.errors import UsageError
 from m2a.runtime import load
 
 
+def test_what_was_opened_is_shown(tiny_bundle):
+    shown = repr(load(tiny_bundle, threshold=0.25, dilate=3))
+    assert shown == f"<Deblurrer of {tiny_bundle} on ort-cpu, fp32, threshold 0.25, dilation 3>"
+
+
 def test_settings_default_to_the_bundles(tiny_bundle):
     deblurrer = load(tiny_bundle)
     assert (deblurrer.threshold, deblurrer.dilate) == (0.5, 4)

@@ -10,10 +10,11 @@ from masks import draw_mask
 
 from m2a.errors import UsageError
 from m2a.runtime import load
+from m2a.runtime.graph_inputs import to_unit
 from m2a.runtime.parts import NetworkShape, mask_parts, restore_parts
 from m2a.runtime.pixels import check_pixels
 from m2a.runtime.sites import pad_image, pad_mask
-from m2a.runtime.windows import Box, PaddedPicture, to_unit
+from m2a.runtime.windows import Box, PaddedPicture
 
 SMALL = NetworkShape(width=16, blocks=(1, 1, 2, 2), mask_stem_width=16, mask_blocks=(0, 1, 1, 2))
 BASE = NetworkShape(width=32, blocks=(2, 2, 4, 4), mask_stem_width=16, mask_blocks=(0, 1, 1, 2))

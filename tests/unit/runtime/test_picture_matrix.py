@@ -15,10 +15,12 @@ import tifffile
 from pictures import ORIENTATION, H, W, independent, noise, pillow, png, put, tiff
 from PIL import Image, ImageCms, ImageOps
 
-from m2a.runtime.batch import DONE, Settings, deblur_files
+from m2a.runtime.batch import deblur_files
 from m2a.runtime.images import read_photo, write_mask
+from m2a.runtime.outcomes import DONE
 from m2a.runtime.plan import Job
 from m2a.runtime.result import Result
+from m2a.runtime.settings import Settings
 
 LOSSLESS = {"png8": 8, "png16": 16, "tiff8": 8, "tiff16": 16, "webp8": 8}
 LOSSY = {"jpeg8": 8, "avif8": 8}
@@ -87,6 +89,9 @@ def invert_inside(pixels, *, mask):
         seconds={},
         backend="none",
     )
+
+
+invert_inside.threshold = 0.5
 
 
 def deblur(path, out, mask):
@@ -174,9 +179,12 @@ def test_lossy_to_its_own_format(tmp_path, kind, orientation):
     path = put(tmp_path, "in", data)
     decoded = read_photo(path).pixels
     out = tmp_path / f"out{SUFFIXES[fmt.lower()]}"
-    deblur(path, out, np.zeros(decoded.shape[:2], bool))
+    mask = np.zeros(decoded.shape[:2], bool)
+    mask[0, 0] = True  # or the file would be copied
+    deblur(path, out, mask)
     found = independent(out)
     assert found.shape == decoded.shape
     # Coded twice: of smooth samples a step or two of the quantiser is left.
-    assert np.abs(found.astype(int) - decoded).max() <= 6
+    away = np.s_[16:, 16:]
+    assert np.abs(found.astype(int) - decoded)[away].max() <= 6
     check_metadata(out, None, exif=False)

@@ -10,14 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from masks import draw_mask, masks
 
-from m2a.runtime.sites import (
-    build_sites,
-    dilate,
-    extract_patches,
-    pad_image,
-    pad_mask,
-    padded_size,
-)
+from m2a.runtime.graph_inputs import extract_patches
+from m2a.runtime.sites import build_sites, dilate, pad_image, pad_mask, padded_size
 
 FEW = settings(deadline=None, derandomize=True, max_examples=25, database=None)
 

@@ -108,12 +108,14 @@ def test_a_wrong_motion_is_found(perturbed):
 
 
 def test_an_error_that_is_no_number_does_not_pass():
-    assert not Stage(name="mask", error=float("nan"), limit=1.0).passed
-    assert Stage(name="mask", error=1.0, limit=1.0).passed
+    assert not Stage(name="mask", error=float("nan"), limit=1.0, measure="").passed
+    assert Stage(name="mask", error=1.0, limit=1.0, measure="").passed
 
 
 def test_the_first_of_several_failures_is_the_one_named():
-    stages = tuple(Stage(name=n, error=e, limit=1.0) for n, e in (("a", 0), ("b", 2), ("c", 3)))
+    stages = tuple(
+        Stage(name=n, error=e, limit=1.0, measure="") for n, e in (("a", 0), ("b", 2), ("c", 3))
+    )
     found = Verification(reference="", backend="", precision="fp32", coverage=0.5, stages=stages)
     assert found.failed.name == "b"
 

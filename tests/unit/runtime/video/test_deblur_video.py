@@ -522,12 +522,24 @@ class TestWholeOrNotAtAll:
         assert (tmp_path / "out.mp4").read_text() == "precious"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]
 
-    def test_a_source_that_ends_early_leaves_nothing(self, tmp_path, negative):
-        clip = make_clip(tmp_path / "a.mkv", frames=100)
+    @pytest.mark.parametrize(
+        ("name", "options"), [("a.mkv", {}), ("a.mp4", {"movflags": "faststart"})]
+    )
+    def test_a_source_that_ends_early_is_refused_before_any_frame(
+        self, tmp_path, negative, name, options
+    ):
+        clip = make_clip(tmp_path / name, frames=100, container_options=options)
         clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
-        with pytest.raises(VideoError, match="cut off"):
-            deblur_video(clip, tmp_path / "out.mkv", negative)
-        assert [path.name for path in tmp_path.iterdir()] == ["a.mkv"]
+        done = []
+        with pytest.raises(VideoError, match=r"cut off|damaged"):
+            deblur_video(clip, tmp_path / f"out{clip.suffix}", negative, progress=done.append)
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        assert not done
+
+    def test_reordered_frames_in_avi_are_told_with_a_way_out(self, tmp_path, negative):
+        clip = make_clip(tmp_path / "a.avi", time_base=Fraction(1, 10), sound=None)
+        with pytest.raises(VideoError, match=r"B-frames.*ffmpeg -fflags \+genpts -i IN\.avi"):
+            deblur_video(clip, tmp_path / "out.mp4", negative)
 
     @pytest.mark.skipif(sys.platform == "win32", reason="it has no limit on a file's size")
     def test_a_full_disk_is_told_and_leaves_nothing(self, tmp_path):

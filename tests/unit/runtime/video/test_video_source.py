@@ -250,7 +250,7 @@ def test_a_missing_pyav_is_named_with_its_extra():
         "except MissingDependencyError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "pip install 'm2a[video]'" in done.stdout, done.stderr
+    assert "pip install -e '.[video]'" in done.stdout, done.stderr
 
 
 def test_tags_that_are_no_unicode_are_read(tmp_path):

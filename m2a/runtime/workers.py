@@ -1,0 +1,74 @@
+"""Threads for what NumPy computes, and memory that stays.
+
+NumPy lets go of the interpreter's lock while it gathers, so threads help.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ALONE", "Buffer", "Workers"]
+
+
+class Workers:
+    """As many threads as may compute, started when they are first needed.
+
+    Any thread may use it; the work must not use it again.
+
+    Attributes:
+        threads: how many.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def over(self, count: int, step: int, work: Callable[[slice], object]) -> None:
+        """Calls `work` with slices of `step` rows that together are 0 to `count`.
+
+        Args:
+            count: rows in all.
+            step: rows at a time: as many as keep the work's intermediate arrays in a core's cache.
+            work: computes some rows, and writes to no others.
+
+        Raises:
+            Exception: the first that `work` raised.
+        """
+        parts = [slice(low, min(low + step, count)) for low in range(0, count, step)]
+        if self.threads == 1 or len(parts) <= 1:
+            for part in parts:
+                work(part)
+        else:
+            list(self._pool.map(work, parts))
+
+    @functools.cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, thread_name_prefix="m2a")
+
+
+ALONE = Workers(1)
+"""The calling thread computes all."""
+
+
+class Buffer(threading.local):
+    """A float array that each thread uses again and again.
+
+    New memory has to be cleared by the system page by page, which takes longer than to fill it.
+    """
+
+    def __init__(self) -> None:
+        self._values = np.empty(0, np.float32)
+
+    def take(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Returns an array of any content. It is overwritten by what this thread takes next."""
+        count = math.prod(shape)
+        if count > len(self._values):
+            self._values = np.empty(0, np.float32)  # not both at a time
+            self._values = np.empty(count, np.float32)
+        return self._values[:count].reshape(shape)
