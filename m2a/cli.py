@@ -19,6 +19,7 @@ _COMMANDS = {
     "report": "Write a page that shows before and after, mask and motion of photos.",
     "export": "Turn a checkpoint into a bundle of ONNX graphs.",
     "build-engine": "Build TensorRT engines from a bundle.",
+    "triton": "Write a model repository for NVIDIA's Triton server.",
     "verify": "Prove that a bundle still computes what the trained network did.",
     "inspect": "Tell what is in a bundle.",
     "doctor": "Tell what of this machine m2a can use, and how to mend the rest.",

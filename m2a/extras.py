@@ -48,6 +48,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "tensorboard": "tensorboard",
     },
     "video": {"av": "av"},
+    "triton": {"tritonclient": "tritonclient"},
 }
 """Extra → distribution that it installs on every Python → the module that shows it is there."""
 

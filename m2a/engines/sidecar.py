@@ -269,11 +269,17 @@ def reasons_against(sidecar: Sidecar, machine: Machine, bundle: Bundle | None = 
     elif sidecar.compute_capability not in capabilities:
         found = ", ".join(f"{gpu} ({capability})" for capability, gpu in machine.gpus)
         reasons.append(f"built for compute capability {sidecar.compute_capability}, found {found}")
-    if bundle is not None:
-        stale = [n for n in GRAPHS if bundle.graphs["fp32"][n].sha256 != sidecar.sources[n]]
-        own = bundle.graphs.get(sidecar.precision, {})
-        stale += [n for n in own if own[n].sha256 != sidecar.graphs[n].graph_sha256]
-        if stale:
-            names = " and ".join(name for name in GRAPHS if name in stale)
-            reasons.append(f"the bundle's graphs changed since: {names}")
+    if bundle is not None and (stale := stale_graphs(sidecar, bundle)):
+        reasons.append(f"the bundle's graphs changed since: {' and '.join(stale)}")
     return reasons
+
+
+def stale_graphs(sidecar: Sidecar, bundle: Bundle) -> list[str]:
+    """The graphs of a bundle that are others than those that engines were built from."""
+    own = bundle.graphs.get(sidecar.precision, {})
+    return [
+        name
+        for name in GRAPHS
+        if bundle.graphs["fp32"][name].sha256 != sidecar.sources[name]
+        or (name in own and own[name].sha256 != sidecar.graphs[name].graph_sha256)
+    ]

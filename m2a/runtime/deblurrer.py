@@ -90,11 +90,7 @@ class Deblurrer:
         threads: int | None = None,
     ) -> None:
         check_active(threshold, dilate)
-        if max_memory < (least := smallest_memory(bundle.network)):
-            raise UsageError(
-                f"this network needs at least {least / 2**20:.0f} MiB at a time, "
-                f"found a limit of {max_memory / 2**20:.0f} MiB"
-            )
+        check_memory(bundle, max_memory)
         self.bundle = bundle
         self.backend = mask.backend
         self.precision = precision
@@ -273,6 +269,19 @@ def check_active(threshold: float, dilate: int) -> None:
         raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
     if dilate < 0:
         raise UsageError(f"the dilation must not be negative, found {dilate}")
+
+
+def check_memory(bundle: Bundle, max_memory: int) -> None:
+    """Refuses a limit, in bytes, below what the smallest part of a picture takes.
+
+    Raises:
+        UsageError: the network needs more.
+    """
+    if max_memory < (least := smallest_memory(bundle.network)):
+        raise UsageError(
+            f"this network needs at least {least / 2**20:.0f} MiB at a time, "
+            f"found a limit of {max_memory / 2**20:.0f} MiB"
+        )
 
 
 def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:

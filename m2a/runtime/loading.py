@@ -95,7 +95,7 @@ def open_bundle_on(
     """
     threshold = bundle.threshold if threshold is None else threshold
     dilate = bundle.dilate if dilate is None else dilate
-    max_memory = _default_memory(bundle) if max_memory is None else max_memory
+    max_memory = default_memory(bundle) if max_memory is None else max_memory
     if backend in PIPELINES:
         try:
             opened: Deblurrer = importlib.import_module(PIPELINES[backend]).open_on_gpu(
@@ -135,7 +135,8 @@ def open_bundle_on(
     )
 
 
-def _default_memory(bundle: Bundle) -> int:
+def default_memory(bundle: Bundle) -> int:
+    """Bytes that the graphs may take at a time unless told otherwise."""
     memory = read_memory()
     free = UNKNOWN_MEMORY if memory is None else memory.free
     return max(int(free * SHARE_OF_MEMORY), smallest_memory(bundle.network))

@@ -31,6 +31,7 @@ LAYERS = {
     "benchmark": {"machine", "runtime"},
     "calibration": {"graphs", "runtime", "evaluation"},
     "engines": {"graphs", "machine", "runtime"},
+    "triton": {"engines", "graphs", "machine", "runtime"},
     "export": {"models", "graphs", "runtime"},
     "training": {"models", "runtime", "evaluation"},
 }

@@ -1,0 +1,1 @@
+"""What runs in the server, in the process of Triton's Python backend."""
