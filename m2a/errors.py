@@ -46,6 +46,10 @@ class ImageError(M2AError):
     """A picture cannot be read, is not supported, or cannot be written."""
 
 
+class PixelLimitError(ImageError):
+    """A picture has more pixels than are accepted."""
+
+
 class VideoError(M2AError):
     """A video cannot be read, is not supported, or cannot be written."""
 
@@ -110,3 +114,7 @@ class PrecisionError(M2AError):
 
 class EngineError(M2AError):
     """A TensorRT engine cannot be built, read, or run on this machine."""
+
+
+class ServiceError(M2AError):
+    """A service cannot be started."""

@@ -7,6 +7,7 @@ residual at active pixels. Both graphs run in as many spatial parts as keep with
 
 from __future__ import annotations
 
+import copy
 import importlib
 import time
 from collections.abc import Iterator, Mapping
@@ -145,10 +146,7 @@ class Deblurrer:
         dilate: int,
         max_memory: int,
     ) -> None:
-        if not 0 < threshold <= 1:
-            raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
-        if dilate < 0:
-            raise UsageError(f"the dilation must not be negative, found {dilate}")
+        check_mask_settings(threshold, dilate)
         if max_memory < (least := smallest_memory(bundle.network)):
             raise UsageError(
                 f"this network needs at least {least / 2**20:.0f} MiB at a time, "
@@ -209,6 +207,24 @@ class Deblurrer:
             seconds=watch.seconds,
             backend=self.backend,
         )
+
+    def with_mask_settings(
+        self, *, threshold: float | None = None, dilate: int | None = None
+    ) -> Deblurrer:
+        """The same opened bundle with another mask; both share the graphs.
+
+        Args:
+            threshold: a pixel is active where its probability is at least this; None keeps it.
+            dilate: radius in pixels by which the mask is then dilated; None keeps it.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        other = copy.copy(self)
+        other.threshold = self.threshold if threshold is None else threshold
+        other.dilate = self.dilate if dilate is None else dilate
+        check_mask_settings(other.threshold, other.dilate)
+        return other
 
     def predict(
         self, picture: PaddedPicture, watch: Stopwatch | None = None
@@ -396,7 +412,7 @@ def open_bundle_on(
     """
     threshold = bundle.threshold if threshold is None else threshold
     dilate = bundle.dilate if dilate is None else dilate
-    max_memory = _default_memory(bundle) if max_memory is None else max_memory
+    max_memory = default_memory(bundle) if max_memory is None else max_memory
     if backend in PIPELINES:
         try:
             opened: Deblurrer = importlib.import_module(PIPELINES[backend]).open_on_gpu(
@@ -430,10 +446,16 @@ def open_bundle_on(
     )
 
 
-def _default_memory(bundle: Bundle) -> int:
+def default_memory(bundle: Bundle, *, calls: int = 1) -> int:
+    """Bytes that the graphs of one call may take unless told otherwise.
+
+    Args:
+        bundle: whose network sets the least that is possible.
+        calls: how many run at a time and share what is free.
+    """
     memory = read_memory()
     free = UNKNOWN_MEMORY if memory is None else memory.free
-    return max(int(free * SHARE_OF_MEMORY), smallest_memory(bundle.network))
+    return max(int(free * SHARE_OF_MEMORY / calls), smallest_memory(bundle.network))
 
 
 def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> Colour:
@@ -462,6 +484,18 @@ def check_finite(finite: bool, backend: str) -> None:
             f"{backend} returned values that are not finite; the weights or the "
             "precision are at fault: compare with `m2a verify`"
         )
+
+
+def check_mask_settings(threshold: float, dilate: int) -> None:
+    """Checks how a probability becomes a mask.
+
+    Raises:
+        UsageError: the threshold does not lie in (0, 1], or the dilation is negative.
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
+    if dilate < 0:
+        raise UsageError(f"the dilation must not be negative, found {dilate}")
 
 
 def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:

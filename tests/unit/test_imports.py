@@ -25,6 +25,7 @@ LAYERS = {
     "models": set(),
     "evaluation": {"runtime"},
     "reports": {"runtime"},
+    "serving": {"reports", "runtime"},
     "machine": set(),
     "diagnosis": {"machine", "runtime"},
     "benchmark": {"machine", "runtime"},
@@ -124,6 +125,7 @@ def loaded_by(statement: str) -> set[str]:
 
 HEAVY = {
     "av",
+    "fastapi",
     "numpy",
     "skimage",
     "rich",
