@@ -39,7 +39,7 @@ LONGEST_TOKEN = 4096
     help="The address to listen on; 0.0.0.0 listens to other machines.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one."
+    "--port", type=click.IntRange(0, 65535), default=8077, show_default=True, help="0: a free one."
 )
 @config_option
 @bundle_option

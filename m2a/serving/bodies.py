@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from m2a.serving.forms import HEADER_BYTES, PhotoForm
 from m2a.serving.problems import ProblemError
 
-__all__ = ["ACCEPTED", "FIELD", "Held", "Share", "check_headers", "read_photo_bytes"]
+__all__ = [
+    "ACCEPTED",
+    "FORM",
+    "PICTURES",
+    "RAW",
+    "Held",
+    "Share",
+    "check_headers",
+    "read_photo_bytes",
+]
 
 PICTURES = ("image/jpeg", "image/png", "image/tiff", "image/webp", "image/avif", "image/heic")
 RAW = (*PICTURES, "image/heif", "application/octet-stream")
@@ -20,13 +28,8 @@ FORM = "multipart/form-data"
 ACCEPTED = (*RAW, FORM)
 """Media types of a body. What a photo is coded in is told by its content."""
 
-FIELD = "photo"
-"""Of a form."""
-
-FORM_BYTES = 4096
+FORM_BYTES = 2 * HEADER_BYTES
 """That a form may take beside its photo."""
-
-CLOSE = {"Connection": "close"}
 
 
 class Held:
@@ -67,7 +70,7 @@ class Share:
                 503,
                 f"found {held.count} bytes of photos in memory, expected at most {held.limit}; "
                 "try again later",
-                headers={"Retry-After": "5", **CLOSE},
+                headers={"Retry-After": "5"},
             )
         held.count += count
         self._taken += count
@@ -123,7 +126,10 @@ async def read_photo_bytes(
     stream = _stream(request, share, limit=_limit(media_type, max_bytes), seconds=seconds)
     try:
         if media_type == FORM:
-            photo = await _from_form(request, stream)
+            form = PhotoForm(request.headers["content-type"])
+            async for chunk in stream:
+                form.write(chunk)
+            photo = form.photo()
         else:
             photo = b"".join([chunk async for chunk in stream])
     except ClientDisconnect:
@@ -138,7 +144,7 @@ def _limit(media_type: str, max_bytes: int) -> int:
 
 
 def _too_long(limit: int) -> ProblemError:
-    return ProblemError(413, f"found a longer body, expected at most {limit} bytes", headers=CLOSE)
+    return ProblemError(413, f"the body is too long, expected at most {limit} bytes")
 
 
 async def _stream(
@@ -154,32 +160,9 @@ async def _stream(
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError:
-            raise ProblemError(
-                408, f"the body took longer than {seconds:g} seconds", headers=CLOSE
-            ) from None
+            raise ProblemError(408, f"the body took longer than {seconds:g} seconds") from None
         found += len(chunk)
         if found > limit:
             raise _too_long(limit)
         share.take(len(chunk))
         yield chunk
-
-
-class _InMemory(MultiPartParser):
-    spool_max_size = 2**62  # whatever came through the limit; never a file on disk
-
-
-async def _from_form(request: Request, stream: AsyncGenerator[bytes, None]) -> bytes:
-    parser = _InMemory(request.headers, stream, max_files=1, max_fields=0)
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise ProblemError(422, f"the form cannot be read: {error.message}") from None
-    parts = form.getlist(FIELD)
-    try:
-        if len(parts) != 1 or not isinstance(parts[0], UploadFile):
-            raise ProblemError(
-                422, f"found the fields {list(form)!r:.200}, expected one file, {FIELD!r}"
-            )
-        return await parts[0].read()
-    finally:
-        await form.close()

@@ -7,7 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from m2a.serving.bodies import ACCEPTED, FIELD, FORM
+from m2a.serving.bodies import FORM, PICTURES, RAW
+from m2a.serving.forms import FIELD
 from m2a.serving.guards import OPEN_PATHS
 from m2a.serving.options import Format
 from m2a.serving.problems import MEDIA_TYPE, ProblemDetails
@@ -40,7 +41,10 @@ _FORM = {
 PHOTO_BODY: dict[str, Any] = {
     "required": True,
     "description": "A photo: JPEG, PNG, TIFF, WebP, AVIF or HEIF, told by its content.",
-    "content": {name: {"schema": _FORM if name == FORM else _BINARY} for name in ACCEPTED},
+    "content": {
+        **{name: {"schema": _BINARY} for name in RAW},
+        FORM: {"schema": _FORM, "encoding": {FIELD: {"contentType": ", ".join(PICTURES)}}},
+    },
 }
 
 _WHY = {
@@ -105,6 +109,10 @@ def complete(app: FastAPI, settings: Settings) -> None:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["View"] = View.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                _leave_out_null(parameter["schema"])
     # FastAPI's own, which no route answers with.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -116,6 +124,13 @@ def complete(app: FastAPI, settings: Settings) -> None:
             for operation in operations.values():
                 operation["security"] = [{"token": []}]
                 operation["responses"]["401"] = _problems([401])[401]
+
+
+def _leave_out_null(schema: dict[str, Any]) -> None:
+    """A parameter that may be missing cannot be null: a query has no such value."""
+    kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+    if kinds:
+        schema.update(kinds[0])
 
 
 def _problems(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:

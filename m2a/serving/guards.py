@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import logging
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -29,12 +30,18 @@ SECURITY_HEADERS = {
 }
 """Of every answer that does not set its own."""
 
+LOGGER = logging.getLogger("m2a.serving")
+
 DRAIN_SECONDS = 2
 """For what is left of the body of a request that was refused before it was read."""
 
 
 class Counted:
-    """Counts requests by status, and adds the security headers."""
+    """Counts requests by status, adds the security headers, and logs what nobody expected.
+
+    That was answered with 500 already: raised on, it would end the connection under the next
+    request.
+    """
 
     def __init__(self, app: ASGIApp, *, count: Callable[[str, int], None]) -> None:
         self._app, self._count = app, count
@@ -44,10 +51,11 @@ class Counted:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        status, answered = 500, False
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
+            answered = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -57,6 +65,10 @@ class Counted:
 
         try:
             await self._app(scope, receive, noted)
+        except Exception:
+            if not answered:
+                raise
+            LOGGER.exception("a request failed")
         finally:
             # A path that is not ours is not a label: anyone can make up any number of them.
             route = getattr(scope.get("route"), "path", "other")
@@ -99,7 +111,8 @@ class Drained:
 
         async def drained(message: Message) -> None:
             if message["type"] == "http.response.start" and left:
-                if begun or not asks:
+                late = message["status"] == 408
+                if (begun or not asks) and not late:
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(drain(), DRAIN_SECONDS)
                 if left:

@@ -64,7 +64,7 @@ class DeblurOptions(BaseModel):
         Field(
             ge=1,
             le=100,
-            description="Quality of a JPEG, WebP or AVIF; as the photo's unless given.",
+            description="Of a JPEG, WebP or AVIF; as the photo's unless given.",
         ),
     ] = None
     strip_metadata: Annotated[

@@ -73,7 +73,7 @@ class Settings:
     """
 
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: int = 8077
     workers: int = 1
     limits: Limits = field(default_factory=Limits)
     token: str | None = field(default=None, repr=False)

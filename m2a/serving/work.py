@@ -15,7 +15,7 @@ from m2a.reports.viewer import motion_path, stroke_widths
 from m2a.runtime.deblurrer import Deblurrer, Result, Stopwatch
 from m2a.runtime.decoding import decode_photo
 from m2a.runtime.drawing import compare_picture, motion_picture
-from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of
+from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of, takes_quality
 from m2a.runtime.photo import Photo
 from m2a.serving.options import MEDIA_TYPES, DeblurOptions, Output
 
@@ -65,11 +65,15 @@ class View(BaseModel):
     after: str = Field(description="The restored pixels, transparent elsewhere: a WebP in base64.")
     mask: str = Field(description="A shade over what was not restored: a WebP in base64.")
     motion: str = Field(description="The predicted trajectories: the data of an SVG path.")
-    motion_widths: tuple[float, float] = Field(
-        description="Of the path's outline and stroke, in pixels of the photo."
+    motion_widths: list[float] = Field(
+        min_length=2,
+        max_length=2,
+        description="Of the path's outline and stroke, in pixels of the photo.",
     )
-    centre: tuple[float, float] = Field(
-        description="(x, y) of the restored pixels' mean, each a share of the photo's side."
+    centre: list[float] = Field(
+        min_length=2,
+        max_length=2,
+        description="x and y of the restored pixels' mean, each a share of the photo's side.",
     )
     photo: str = Field(description="The deblurred photo, as `output=image` answers, in base64.")
     photo_type: str = Field(description="Its media type.")
@@ -104,7 +108,7 @@ def deblur_bytes(
     with watch.stage("decode"):
         photo = decode_photo(data, origin=ORIGIN, max_pixels=max_pixels)
     suffix = options.format.suffix if options.format else suffix_of(photo.format)
-    check_encodable(suffix=suffix, photo=photo, quality=options.quality, origin=ORIGIN)
+    check_encodable(suffix=suffix, photo=photo, origin=ORIGIN)
     _go_on(given_up)
     chosen = deblurrer.with_mask_settings(threshold=options.threshold, dilate=options.dilate)
     result = chosen(photo.pixels)
@@ -134,7 +138,8 @@ def _encode(
     if options.output in (Output.IMAGE, Output.VIEW):
         metadata = {} if options.strip_metadata else photo.metadata
         deblurred = replace(photo, pixels=result.image, metadata=metadata)
-        content = encode_photo(deblurred, suffix=suffix, quality=options.quality, origin=ORIGIN)
+        quality = options.quality if takes_quality(suffix) else None
+        content = encode_photo(deblurred, suffix=suffix, quality=quality, origin=ORIGIN)
         name, media_type = f"deblurred{suffix}", MEDIA_TYPES[suffix]
         if options.output is Output.IMAGE:
             return content, media_type, name
@@ -163,8 +168,8 @@ def _view(photo: Photo, result: Result, content: bytes, media_type: str, name: s
         after=_base64(layers.after),
         mask=_base64(layers.mask),
         motion=motion_path(layers.strokes),
-        motion_widths=stroke_widths(layers.strokes),
-        centre=layers.centre,
+        motion_widths=list(stroke_widths(layers.strokes)),
+        centre=list(layers.centre),
         photo=_base64(content),
         photo_type=media_type,
         photo_name=name,

@@ -6,12 +6,12 @@ let last = null; // the photo that was sent last
 let token = sessionStorage.getItem("m2a-token");
 let saved = null; // the address of the download
 
-/** Shows one of the page's states, and the problem if there is one. */
-function show(state, problem = "") {
+/** Shows one of the page's states, and the problem if there is one; `passing`: it may pass. */
+function show(state, problem = "", passing = false) {
   for (const name of ["start", "progress", "result", "token"]) byId(name).hidden = name !== state;
   byId("problem").hidden = problem === "";
-  byId("reason").textContent = problem;
-  byId("again").hidden = last === null;
+  byId("reason").textContent = problem.charAt(0).toUpperCase() + problem.slice(1);
+  byId("again").hidden = !passing;
 }
 
 function say(phase, figure = "") {
@@ -46,7 +46,7 @@ function send(file) {
   request.upload.addEventListener("load", () => wait(request));
   request.addEventListener("load", () => take(request, file));
   request.addEventListener("error", () => {
-    show("start", "The service cannot be reached, or ended the connection.");
+    show("start", "The service cannot be reached, or ended the connection.", true);
   });
   byId("sending").textContent = file.name;
   byId("bar").value = 0;
@@ -72,7 +72,8 @@ function take(request, file) {
     show("token", token === null ? "" : "The service does not know this token.");
     byId("secret").focus();
   } else {
-    show("start", request.response?.detail ?? `The service answered with status ${request.status}.`);
+    const told = request.response?.detail ?? `The service answered with status ${request.status}.`;
+    show("start", told, [408, 429, 502, 503, 504].includes(request.status));
   }
 }
 
