@@ -80,7 +80,7 @@ def not_http(client, number: int) -> None:
             line.shutdown(socket.SHUT_WR)
             while line.recv(65536):
                 pass
-        except ConnectionError:
+        except OSError:  # the service has ended the connection
             pass
 
 
