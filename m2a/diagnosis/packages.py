@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
         "tensorboard",
     ),
     "video": ("av",),
+    "serve": ("fastapi", "prometheus-client", "python-multipart", "uvicorn"),
 }
 """Extra of m2a → the distributions that it installs on every Python."""
 

@@ -196,13 +196,13 @@ def _model_of(deblurrer: Deblurrer) -> dict[str, str]:
     """What computes: name, backend, precision, and the SHA-256 of both graphs."""
     bundle = deblurrer.bundle
     model = bundle.manifest.get("model")
-    name = model.get("name", "unnamed") if isinstance(model, dict) else "unnamed"
-    graphs = bundle.graphs[deblurrer.precision]
+    named = model.get("name", "unnamed") if isinstance(model, dict) else "unnamed"
+    graphs = bundle.graphs.get(deblurrer.precision, {})  # engines may be all that it has
     return {
-        "name": f"{name!s:.80}",
+        "name": f"{named!s:.80}",
         "backend": deblurrer.backend,
         "precision": deblurrer.precision,
-        **{graph: graphs[graph].sha256 for graph in GRAPHS},
+        **{name: graphs[name].sha256 if name in graphs else "unknown" for name in GRAPHS},
     }
 
 

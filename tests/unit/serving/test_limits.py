@@ -235,6 +235,17 @@ def test_bodies_together_have_a_limit():
         assert post(client).status_code == 200
 
 
+def large_answers(limits):
+    """A server whose every answer is more than the system takes from it unread."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": bytes(2**26)})
+
+    protocol = timed_protocol(limits)
+    return uvicorn.Server(uvicorn.Config(app, http=protocol, lifespan="off", ws="none"))
+
+
 class TestConnections:
     @pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: local"])
     def test_headers_must_come_in_time(self, said):
@@ -254,12 +265,7 @@ class TestConnections:
             assert read_all(line) == b""
 
     def test_answers_must_be_taken(self):
-        async def large(scope, receive, send):
-            await send({"type": "http.response.start", "status": 200})
-            await send({"type": "http.response.body", "body": bytes(2**26)})
-
-        protocol = timed_protocol(Limits(unread_seconds=0.3))
-        server = uvicorn.Server(uvicorn.Config(large, http=protocol, lifespan="off", ws="none"))
+        server = large_answers(Limits(unread_seconds=0.3))
         with running_server(server) as client, connection(client) as line:
             line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert line.recv(1)
@@ -267,13 +273,7 @@ class TestConnections:
             assert len(read_all(line)) < 2**26
 
     def test_whoever_takes_them_gets_all(self):
-        async def large(scope, receive, send):
-            await send({"type": "http.response.start", "status": 200})
-            await send({"type": "http.response.body", "body": bytes(2**26)})
-
-        protocol = timed_protocol(Limits(unread_seconds=0.05))
-        server = uvicorn.Server(uvicorn.Config(large, http=protocol, lifespan="off", ws="none"))
-        with running_server(server) as client:
+        with running_server(large_answers(Limits(unread_seconds=0.05))) as client:
             assert len(client.get("/").content) == 2**26
 
     def test_too_many_are_503(self):
