@@ -10,7 +10,10 @@ from random_network import dense_rows
 
 import m2a
 from m2a.errors import BackendError, ImageError, UsageError
+from m2a.machine.memory import Memory
 from m2a.runtime import Deblurrer, load
+from m2a.runtime.deblurrer import default_memory
+from m2a.runtime.parts import smallest_memory
 
 KINDS = [
     (np.uint8, (50, 70)),
@@ -231,6 +234,28 @@ def test_settings_default_to_the_bundles(tiny_bundle):
 def test_settings_out_of_range_are_a_misuse(tiny_bundle, settings, words):
     with pytest.raises(UsageError, match=words):
         load(tiny_bundle, **settings)
+
+
+def test_another_mask_of_the_same_bundle_leaves_the_first_as_it_was(deblurrer):
+    image = picture()
+    before = deblurrer(image).mask
+    wider = deblurrer.with_mask_settings(dilate=3)
+    assert (wider.dilate, wider.threshold) == (3, deblurrer.threshold)
+    assert wider(image).mask.sum() > before.sum()
+    np.testing.assert_array_equal(deblurrer(image).mask, before)
+    for wrong in ({"threshold": 0.0}, {"threshold": 1.5}, {"dilate": -1}):
+        with pytest.raises(UsageError, match="must"):
+            deblurrer.with_mask_settings(**wrong)
+
+
+def test_calls_at_a_time_share_the_default_memory(deblurrer, monkeypatch):
+    free = Memory(total=2**36, available=2**35, limit=None)
+    monkeypatch.setattr("m2a.runtime.deblurrer.read_memory", lambda: free)
+    assert default_memory(deblurrer.bundle) == 2**33
+    assert default_memory(deblurrer.bundle, calls=4) == 2**31
+    assert default_memory(deblurrer.bundle, calls=10**9) == smallest_memory(
+        deblurrer.bundle.network
+    )
 
 
 def test_load_takes_the_environments_bundle_and_never_the_working_directorys(
