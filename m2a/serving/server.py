@@ -23,11 +23,11 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {
-        name: {"handlers": ["stderr"], "level": "WARNING", "propagate": False}
+        name: {"handlers": ["stderr"], "level": "ERROR", "propagate": False}
         for name in ("uvicorn", "m2a.serving")
     },
 }
-"""Warnings and errors on standard error; how many requests there were, the metrics tell."""
+"""Errors on standard error. What clients do wrong is counted by the metrics and fills no log."""
 
 
 def serve(
