@@ -17,6 +17,7 @@ from m2a.errors import M2AError, on_one_line
 _COMMANDS = {
     "run": "Deblur photos.",
     "report": "Write a page that shows before and after, mask and motion of photos.",
+    "serve": "Deblur photos over HTTP, with a page to drop them on.",
     "export": "Turn a checkpoint into a bundle of ONNX graphs.",
     "build-engine": "Build TensorRT engines from a bundle.",
     "triton": "Write a model repository for NVIDIA's Triton server.",

@@ -50,6 +50,10 @@ class ImageNotFoundError(ImageError):
     exit_code = 2
 
 
+class PixelLimitError(ImageError):
+    """A picture has more pixels than are accepted."""
+
+
 class VideoError(M2AError):
     """A video cannot be read, is not supported, or cannot be written."""
 
@@ -122,3 +126,7 @@ class PrecisionError(M2AError):
 
 class EngineError(M2AError):
     """A TensorRT engine cannot be built, read, or run on this machine."""
+
+
+class ServiceError(M2AError):
+    """A service cannot be started."""

@@ -48,6 +48,12 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "tensorboard": "tensorboard",
     },
     "video": {"av": "av"},
+    "serve": {
+        "fastapi": "fastapi",
+        "prometheus-client": "prometheus_client",
+        "python-multipart": "python_multipart",
+        "uvicorn": "uvicorn",
+    },
     "triton": {"tritonclient": "tritonclient"},
 }
 """Extra → distribution that it installs on every Python → the module that shows it is there."""

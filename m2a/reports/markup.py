@@ -43,9 +43,9 @@ def joined(parts: Iterable[Markup]) -> Markup:
 
 
 @functools.cache
-def read_template(name: str) -> str:
-    """A file of `m2a/reports/templates`, its lines ended by "\\n" alone."""
-    text = (resources.files("m2a.reports") / "templates" / name).read_text(encoding="utf-8")
+def read_template(name: str, *, package: str = "m2a.reports") -> str:
+    """A file of a package's folder `templates`, its lines ended by "\\n" alone."""
+    text = (resources.files(package) / "templates" / name).read_text(encoding="utf-8")
     return "\n".join(text.splitlines()) + "\n"
 
 

@@ -6,20 +6,15 @@ it names; every text goes through `fill`, which escapes it.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-import numpy as np
-from numpy.typing import NDArray
-
 from m2a._version import __version__
 from m2a.reports.markup import Markup, fill, joined, read_template
 from m2a.reports.report import Failed, Shown
+from m2a.reports.viewer import csp_hash, data_uri, motion_svg, render_viewer
 from m2a.runtime.bundle import GRAPHS, Bundle
-from m2a.runtime.drawing import Strokes
 from m2a.runtime.settings import FULL
 
 __all__ = ["Provenance", "counted", "render_page"]
@@ -69,7 +64,8 @@ def render_page(photos: Sequence[Shown | Failed], provenance: Provenance) -> str
     Returns:
         HTML, to be written as UTF-8.
     """
-    style, script = Markup(read_template("page.css")), Markup(read_template("page.js"))
+    style = Markup("".join(map(read_template, ("base.css", "viewer.css", "page.css"))))
+    script = Markup("".join(map(read_template, ("viewer.js", "page.js"))))
     made = provenance.made.astimezone(timezone.utc)
     numbered = list(enumerate(photos, start=1))
     several = len(photos) > 1 or any(isinstance(photo, Failed) for photo in photos)
@@ -79,8 +75,8 @@ def render_page(photos: Sequence[Shown | Failed], provenance: Provenance) -> str
         version=__version__,
         style=style,
         script=script,
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
+        style_hash=csp_hash(style),
+        script_hash=csp_hash(script),
         kind="several" if several else "one",
         summary=counted(photos),
         date=f"{made:%Y-%m-%d %H:%M} UTC",
@@ -107,7 +103,7 @@ def _list(numbered: Iterable[tuple[int, Shown | Failed]]) -> Markup:
             number=number,
             path=photo.source,
             name=photo.source.name,
-            thumbnail=_data_uri(photo.layers.thumbnail),
+            thumbnail=data_uri(photo.layers.thumbnail),
             figures=f"{_coverage(photo)} · {_seconds(sum(photo.seconds.values()))}",
         )
         if isinstance(photo, Shown)
@@ -123,24 +119,13 @@ def _list(numbered: Iterable[tuple[int, Shown | Failed]]) -> Markup:
 
 
 def _photo(number: int, photo: Shown) -> Markup:
-    layers = photo.layers
-    width, height = layers.size
     total = sum(photo.seconds.values())
     return fill(
         read_template("photo.html"),
         number=number,
         name=photo.source.name,
         lede=_lede(photo),
-        width=width,
-        height=height,
-        centre_x=f"{layers.centre[0]:.4f}",
-        centre_y=f"{layers.centre[1]:.4f}",
-        before=_data_uri(layers.before),
-        after=_data_uri(layers.after),
-        mask=_data_uri(layers.mask),
-        motion=_motion(photo.size, layers.strokes),
-        disabled=Markup() if photo.coverage else Markup(" disabled"),
-        scaled=_scaled_note(photo),
+        viewer=_viewer(photo),
         facts=_facts(_photo_facts(photo)),
         total=_seconds(total),
         stages=joined(
@@ -152,6 +137,24 @@ def _photo(number: int, photo: Shown) -> Markup:
             )
             for name, seconds in photo.seconds.items()
         ),
+    )
+
+
+def _viewer(photo: Shown) -> Markup:
+    layers = photo.layers
+    width, height = layers.size
+    return render_viewer(
+        name=photo.source.name,
+        width=width,
+        height=height,
+        centre_x=f"{layers.centre[0]:.4f}",
+        centre_y=f"{layers.centre[1]:.4f}",
+        before=data_uri(layers.before),
+        after=data_uri(layers.after),
+        mask=data_uri(layers.mask),
+        motion=motion_svg(photo.size, layers.strokes),
+        disabled=Markup() if photo.coverage else Markup(" disabled"),
+        scaled=_scaled_note(photo),
     )
 
 
@@ -225,39 +228,6 @@ def _facts(facts: Mapping[str, object]) -> Markup:
         fill("<div><dt>$term</dt><dd>$value</dd></div>", term=term, value=value)
         for term, value in facts.items()
     )
-
-
-def _motion(size: tuple[int, int], strokes: Strokes) -> Markup:
-    """The trajectories as SVG; d(t) = a·t + b·t² is a quadratic Bézier curve."""
-    # A pixel's centre has integer coordinates in the photo and ends in ½ in SVG.
-    centre, a, b = strokes.curves[:, 0:2] + 0.5, strokes.curves[:, 2:4], strokes.curves[:, 4:6]
-    points = np.concatenate([centre - a + b, centre - b, centre + a + b], axis=1)
-    return fill(
-        read_template("motion.svg"),
-        width=size[0],
-        height=size[1],
-        under=f"{2 * (strokes.radius + strokes.outline):g}",
-        over=f"{2 * strokes.radius:g}",
-        path=_path(points),
-    )
-
-
-def _path(points: NDArray[np.float32]) -> Markup:
-    return Markup(
-        "".join(
-            f"M{x0:.1f} {y0:.1f}Q{x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f}"
-            for x0, y0, x1, y1, x2, y2 in points.tolist()
-        )
-    )
-
-
-def _data_uri(webp: bytes) -> Markup:
-    return Markup(f"data:image/webp;base64,{base64.b64encode(webp).decode('ascii')}")
-
-
-def _csp_hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def _size(size: tuple[int, int]) -> str:

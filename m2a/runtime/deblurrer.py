@@ -7,6 +7,7 @@ residual at active pixels. Both graphs run in as many spatial parts as keep with
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,24 @@ class Deblurrer:
             photo=None if photo is None else photo_of(output, photo),
         )
 
+    def with_mask_settings(
+        self, *, threshold: float | None = None, dilate: int | None = None
+    ) -> Deblurrer:
+        """The same opened bundle with another mask; both share the graphs.
+
+        Args:
+            threshold: a pixel is active where its probability is at least this; None keeps it.
+            dilate: radius in pixels by which the mask is then dilated; None keeps it.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        other = copy.copy(self)
+        other.threshold = self.threshold if threshold is None else threshold
+        other.dilate = self.dilate if dilate is None else dilate
+        check_active(other.threshold, other.dilate)
+        return other
+
     def predict(
         self, picture: PaddedPicture, watch: Stopwatch | None = None
     ) -> NDArray[np.float32]:
@@ -282,6 +301,18 @@ def check_memory(bundle: Bundle, max_memory: int) -> None:
             f"this network needs at least {least / 2**20:.0f} MiB at a time, "
             f"found a limit of {max_memory / 2**20:.0f} MiB"
         )
+
+
+def check_mask_settings(threshold: float, dilate: int) -> None:
+    """Checks how a probability becomes a mask.
+
+    Raises:
+        UsageError: the threshold does not lie in (0, 1], or the dilation is negative.
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
+    if dilate < 0:
+        raise UsageError(f"the dilation must not be negative, found {dilate}")
 
 
 def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:

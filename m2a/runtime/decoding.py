@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m2a.errors import ImageError
+from m2a.errors import ImageError, PixelLimitError
 from m2a.runtime.coding import Coding, coding_of_jpeg, coding_of_webp
 from m2a.runtime.photo import DEFAULT_RESOLUTION, Photo
 from m2a.runtime.recognition import FORMATS, describe_other, recognise
@@ -64,8 +64,9 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
         max_pixels: the largest H·W accepted; checked in the header, before decoding.
 
     Raises:
-        ImageError: the data are empty, damaged, truncated, too large or not supported, or hold
-            more metadata than `MAX_METADATA`.
+        PixelLimitError: the picture has more pixels than `max_pixels`.
+        ImageError: the data are empty, damaged, truncated or not supported, or hold more metadata
+            than `MAX_METADATA`.
     """
     name = recognise(data)
     if name is None:
@@ -149,7 +150,7 @@ _COLOURS = ("b-w", "grey16", "srgb", "rgb16")
 def _check_header(image: pyvips.Image, name: str, *, origin: str, max_pixels: int) -> None:
     """Refuse, before a pixel is decoded, what the runtime cannot work on."""
     if image.width * image.height > max_pixels:
-        raise ImageError(
+        raise PixelLimitError(
             f"{origin}: found {image.width}x{image.height} pixels, expected at most {max_pixels}; "
             "--max-pixels raises the limit"
         )

@@ -135,8 +135,13 @@ def open_bundle_on(
     )
 
 
-def default_memory(bundle: Bundle) -> int:
-    """Bytes that the graphs may take at a time unless told otherwise."""
+def default_memory(bundle: Bundle, *, calls: int = 1) -> int:
+    """Bytes that the graphs of one call may take unless told otherwise.
+
+    Args:
+        bundle: whose network sets the least that is possible.
+        calls: how many run at a time and share what is free.
+    """
     memory = read_memory()
     free = UNKNOWN_MEMORY if memory is None else memory.free
-    return max(int(free * SHARE_OF_MEMORY), smallest_memory(bundle.network))
+    return max(int(free * SHARE_OF_MEMORY / calls), smallest_memory(bundle.network))

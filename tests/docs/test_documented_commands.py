@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 
 import click
@@ -39,6 +40,7 @@ NOT_RUN = {
     "the tests use an environment that is installed already": 4,
     "it needs NVIDIA's container": 1,
     "it needs a server; a test runs it against one": 1,
+    "it serves until it is stopped": 1,
     "on a busy machine it may find noise that is larger than that": 1,
     "the tests use an environment that is installed already; CI runs the README's installation": 1,
 }
@@ -54,8 +56,31 @@ def of_pages(blocks):
 PAGES_RUN = of_pages(RUN)
 
 
+SERVED = "docs/guides/serve.md"
+"""The page whose commands speak to a running service."""
+
+
 @pytest.mark.parametrize("page", PAGES_RUN)
 def test_the_commands_of_a_page_run(page, folder, environment):
+    with service(folder, environment) if page == SERVED else nullcontext():
+        run_page(page, folder, environment)
+
+
+@contextmanager
+def service(folder, environment):
+    """`m2a serve` as the page starts it."""
+    command = ["m2a", "serve"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert any(line.startswith("http://127.0.0.1:8077") for line in process.stderr)
+            yield
+        finally:
+            process.terminate()
+
+
+def run_page(page, folder, environment):
     for block in PAGES_RUN[page]:
         if block.language == "toml":
             (folder / file_name(block)).write_text(block.code, encoding="utf-8")

@@ -26,6 +26,7 @@ LAYERS = {
     "models": set(),
     "evaluation": {"runtime"},
     "reports": {"runtime"},
+    "serving": {"reports", "runtime"},
     "machine": set(),
     "diagnosis": {"machine", "runtime"},
     "benchmark": {"machine", "runtime"},
@@ -126,6 +127,7 @@ def loaded_by(statement: str) -> set[str]:
 
 HEAVY = {
     "av",
+    "fastapi",
     "numpy",
     "skimage",
     "rich",

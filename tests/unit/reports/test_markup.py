@@ -57,7 +57,7 @@ def test_a_placeholder_without_a_value_is_an_error():
         fill("<p>$name</p>")
 
 
-@pytest.mark.parametrize("name", ["page.html", "page.css", "page.js"])
+@pytest.mark.parametrize("name", ["page.html", "viewer.css", "viewer.js"])
 def test_templates_are_found_and_their_lines_end_alike_everywhere(name):
     text = read_template(name)
     assert "\r" not in text

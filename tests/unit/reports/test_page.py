@@ -16,7 +16,7 @@ from report_pages import provenance, shown
 
 from m2a._version import __version__
 from m2a.reports import Failed, counted, render_page
-from m2a.reports.page import _motion
+from m2a.reports.viewer import motion_svg
 from m2a.runtime.drawing import Strokes
 
 HOSTILE = (
@@ -211,7 +211,7 @@ def test_a_manifest_without_a_model_is_unnamed():
 
 def test_a_trajectory_is_the_curve_that_its_formula_says():
     curve = np.array([[100, 50, 20, -6, 4, 10]], np.float32)  # middle, a, b
-    svg = _motion((200, 100), Strokes(curves=curve, radius=1, outline=0.5))
+    svg = motion_svg((200, 100), Strokes(curves=curve, radius=1, outline=0.5))
     (path,) = set(re.findall(r' d="([^"]*)"', svg))
     start, control, end = np.array(re.findall(r"-?[\d.]+", path), float).reshape(3, 2)
     for t in np.linspace(-1, 1, 9):

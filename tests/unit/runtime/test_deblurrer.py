@@ -247,6 +247,18 @@ def test_a_missing_photograph_is_named(deblurrer, tmp_path):
         deblurrer(tmp_path / "none.png")
 
 
+def test_another_mask_of_the_same_bundle_leaves_the_first_as_it_was(deblurrer):
+    image = picture()
+    before = deblurrer(image).mask
+    wider = deblurrer.with_mask_settings(dilate=3)
+    assert (wider.dilate, wider.threshold) == (3, deblurrer.threshold)
+    assert wider(image).mask.sum() > before.sum()
+    np.testing.assert_array_equal(deblurrer(image).mask, before)
+    for wrong in ({"threshold": 0.0}, {"threshold": 1.5}, {"dilate": -1}):
+        with pytest.raises(UsageError, match="must"):
+            deblurrer.with_mask_settings(**wrong)
+
+
 def test_the_public_names_are_those_of_the_runtime():
     assert m2a.load is load
     assert m2a.Deblurrer is Deblurrer

@@ -1,0 +1,1 @@
+"""Deblurring over HTTP: `m2a serve`. Needs the extra `serve`."""

@@ -1,0 +1,105 @@
+"""`m2a serve`: what it is told, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import httpx
+from click.testing import CliRunner
+from pictures import noise, png
+
+from m2a.cli import main
+from m2a.machine.cores import usable_cores
+
+HEADERS = {"Content-Type": "image/png"}
+
+
+def refused(*options, code, words, **environment):
+    result = CliRunner(env=environment).invoke(main, ["serve", *options])
+    assert result.exit_code == code, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert words in result.stderr.splitlines()[-1]
+
+
+def test_without_the_extra_it_says_which(monkeypatch):
+    imported = builtins.__import__
+
+    def without(name, *rest):
+        if name.split(".")[0] == "fastapi":
+            raise ModuleNotFoundError(f"No module named {name!r}", name="fastapi")
+        return imported(name, *rest)
+
+    for name in [name for name in sys.modules if name.startswith(("m2a.serving", "fastapi"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without)
+    refused(code=1, words="m2a serve needs the package 'fastapi'")
+    refused(code=1, words="pip install 'm2a[serve]'")
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path):
+    refused("--token-file", str(tmp_path / "none"), code=2, words="the token cannot be read")
+    (tmp_path / "empty").write_text("\n")
+    refused("--token-file", str(tmp_path / "empty"), code=2, words="the token is empty")
+    refused(code=2, words="the token is empty", M2A_TOKEN="")
+    refused("--allow-origin", "*", code=2, words="found the origin '*'")
+    refused("--queue", "-1", code=2, words="'--queue'")
+    refused("--timeout", "0", code=2, words="'--timeout'")
+
+
+def test_a_port_that_is_taken_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused("--port", port, code=1, words=f"cannot listen on 127.0.0.1 port {port}")
+    refused("--host", "192.0.2.1", "--port", "0", code=1, words="cannot listen on 192.0.2.1")
+
+
+@contextmanager
+def served(*options, **environment):
+    """A running `m2a serve`: its process, its address, and what it said until then."""
+    command = [sys.executable, "-m", "m2a", "serve", "--port", "0", *options]
+    kept = {name: value for name, value in os.environ.items() if name != "M2A_TOKEN"}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=kept | environment
+    ) as process:
+        said = []
+        try:
+            for line in process.stderr:
+                said.append(line)
+                if line.startswith("http://"):
+                    break
+            yield process, said[-1].split(": ")[0], said
+        finally:
+            if process.poll() is None:
+                process.terminate()
+
+
+def test_it_serves_until_it_is_told_to_stop_and_ends_well(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("from the file\n".replace(" ", "-"))
+    photo = png(noise(3, 8, height=64, width=64))
+    with served("--token-file", str(token), M2A_TOKEN="ignored") as (process, address, said):
+        workers = min(usable_cores(), 4)
+        assert said[-1].endswith(f": {workers} workers on ort-cpu\n")
+        headers = HEADERS | {"Authorization": "Bearer from-the-file"}
+        with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
+            answer = client.post("/v1/deblur", content=photo, headers=headers)
+            assert answer.status_code == 200
+            assert client.post("/v1/deblur", content=photo, headers=HEADERS).status_code == 401
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+
+
+def test_to_all_without_a_token_it_warns():
+    with served("--host", "0.0.0.0", "--workers", "1") as (process, address, said):
+        assert "m2a: no token: whoever reaches the service may use it\n" in said
+        local = address.replace("0.0.0.0", "127.0.0.1")
+        assert httpx.get(f"{local}/readyz", trust_env=False).json()["workers"] == 1
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
