@@ -62,6 +62,10 @@ class BackendError(M2AError):
     """The asked-for execution provider cannot be used on this machine."""
 
 
+class ClusterError(M2AError):
+    """A Ray cluster or an object store cannot be used, or failed."""
+
+
 class MissingDependencyError(M2AError):
     """An optional dependency is not installed.
 

@@ -112,6 +112,24 @@ Open = Callable[[], Deblurrer]
     help="Of a video: the encoder's constant rate factor; lower is better and larger. "
     "[default: 16]",
 )
+@click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
+    help="Deblur a folder or object store (s3://…) on a Ray cluster, or, without an address, by "
+    "as many processes here as there are cores. Needs the extra `ray`.",
+)
+@click.option(
+    "--actors",
+    type=click.IntRange(min=1),
+    help="With --ray: processes that deblur, on --threads cores each (1). [default: all that fit]",
+)
+@click.option(
+    "--gpus-per-actor",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --ray: GPUs that each of them takes; 0.5 puts two on one. [default: none]",
+)
 @resource_options
 @json_option
 def command(
@@ -137,6 +155,9 @@ def command(
     max_memory: int | None,
     threads: int | None,
     crf: int | None,
+    ray: str | None,
+    actors: int | None,
+    gpus_per_actor: float | None,
     as_json: bool,
 ) -> None:
     """Deblur IMAGE: find the motion-blurred pixels and restore only those.
@@ -156,6 +177,7 @@ def command(
       m2a run photos -o sharp --recursive --skip-existing
       m2a run - -o - --suffix .png < street.jpg > street-sharp.png
       m2a run clip.mp4 -o clip-sharp.mp4
+      m2a run photos -o sharp --recursive --ray
     """
     settings = Settings(
         mask=mask_in,
@@ -180,6 +202,35 @@ def command(
             threads=threads,
         )
 
+    if ray is not None:
+        from m2a.commands.run_cluster import ClusterOptions, run_cluster
+
+        code = run_cluster(
+            images,
+            output,
+            settings,
+            ClusterOptions(
+                address=ray,
+                actors=actors,
+                gpus_per_actor=gpus_per_actor or 0,
+                backend=backend,
+                precision=precision,
+                threshold=threshold,
+                dilate=dilate,
+                allow_fallback=allow_fallback,
+                max_memory=max_memory,
+                threads=threads,
+            ),
+            lambda: chosen_bundle(bundle),
+            refused={f"--{name}-out": path for name, path in wanted.items()} | {"--crf": crf},
+            suffix=suffix,
+            recursive=recursive,
+            as_json=as_json,
+        )
+        click.get_current_context().exit(code)
+    for option, value in (("--actors", actors), ("--gpus-per-actor", gpus_per_actor)):
+        if value is not None:
+            raise UsageError(f"{option}: found {value:g} without --ray, expected both or neither")
     if is_one_video(images):
         from m2a.commands.run_video import run_video
 

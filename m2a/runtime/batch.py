@@ -202,7 +202,7 @@ def _deblur_file(
     return result
 
 
-def reason_of(source: Path, error: M2AError | OSError | MemoryError) -> str:
+def reason_of(source: Path | str, error: M2AError | OSError | MemoryError) -> str:
     """Why a picture failed, with its name."""
     reason = str(error)
     if isinstance(error, MemoryError):

@@ -145,10 +145,7 @@ class Deblurrer:
         dilate: int,
         max_memory: int,
     ) -> None:
-        if not 0 < threshold <= 1:
-            raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
-        if dilate < 0:
-            raise UsageError(f"the dilation must not be negative, found {dilate}")
+        check_active_pixels(threshold, dilate)
         if max_memory < (least := smallest_memory(bundle.network)):
             raise UsageError(
                 f"this network needs at least {least / 2**20:.0f} MiB at a time, "
@@ -462,6 +459,18 @@ def check_finite(finite: bool, backend: str) -> None:
             f"{backend} returned values that are not finite; the weights or the "
             "precision are at fault: compare with `m2a verify`"
         )
+
+
+def check_active_pixels(threshold: float | None, dilate: int | None) -> None:
+    """Checks what decides which pixels are active; None is the bundle's own value.
+
+    Raises:
+        UsageError: a number is out of range.
+    """
+    if threshold is not None and not 0 < threshold <= 1:
+        raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
+    if dilate is not None and dilate < 0:
+        raise UsageError(f"the dilation must not be negative, found {dilate}")
 
 
 def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:

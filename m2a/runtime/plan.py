@@ -27,6 +27,7 @@ __all__ = [
     "is_one_video",
     "names_folder",
     "output_name",
+    "pictures_in",
     "plan_jobs",
     "takes_one_file",
 ]
@@ -228,7 +229,7 @@ def _sources(
     if _is_folder(text):
         folder = Path(text)
         before = len(unreadable)
-        found = list(_pictures_in(folder, recursive, apart, unreadable))
+        found = list(pictures_in(folder, recursive, apart, unreadable))
         if not found and len(unreadable) == before:
             deeper = "" if recursive else "; --recursive looks into its folders too"
             raise UsageError(
@@ -254,9 +255,18 @@ def _check_picture(text: str) -> None:
         )
 
 
-def _pictures_in(
+def pictures_in(
     folder: Path, recursive: bool, apart: Sequence[str], unreadable: dict[Path, str]
 ) -> Iterator[Path]:
+    """The pictures of a folder by their suffixes, in order; hidden ones are left out.
+
+    Args:
+        folder: where to look.
+        recursive: look into its folders too; links to folders are not followed.
+        apart: real paths of folders that are not looked into.
+        unreadable: takes the folders that cannot be looked into, and why.
+    """
+
     def note(error: OSError) -> None:
         unreadable[Path(error.filename)] = f"cannot be read: {error.strerror}"
 
