@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
         "tensorboard",
     ),
     "video": ("av",),
+    "ray": ("fsspec", "pyarrow", "ray"),
 }
 """Extra of m2a → the distributions that it installs on every Python."""
 

@@ -98,17 +98,6 @@ def test_a_killed_actor_loses_nothing_and_doubles_nothing(invoke, plan, tmp_path
     assert [row["status"] for row in report_of(tmp_path / "sharp")] == ["skipped"] * PHOTOS
 
 
-def test_a_photo_that_kills_every_actor_is_a_row(plan, photos, tmp_path):
-    pickle_by_value()
-    for path in sorted(photos.rglob("*.*"))[3:]:
-        path.unlink()
-    Image.new("RGB", (40, 24)).save(photos / "fatal.png")
-    rows = {row["name"]: row for row in deblur_place(plan(), worker=DyingWorker)}
-    assert rows.pop("fatal.png")["status"] == "failed"
-    assert [row["status"] for row in rows.values()] == ["done"] * 3
-    assert len(report_of(tmp_path / "sharp")) == 4
-
-
 def test_after_an_interrupt_the_same_job_does_the_rest(plan, tmp_path):
     pickle_by_value()
     thread = when_half_is_done(tmp_path / "sharp", _thread.interrupt_main)
@@ -177,3 +166,14 @@ def test_an_object_store_at_both_ends(store, invoke, photos, tmp_path):
     again = invoke(*command, "--ray")
     assert f"0 done, {PHOTOS} skipped" in again.stderr
     assert objects() == before
+
+
+def test_a_photo_that_kills_every_actor_is_a_row(plan, photos, tmp_path):
+    pickle_by_value()
+    for path in sorted(photos.rglob("*.*"))[3:]:
+        path.unlink()
+    Image.new("RGB", (40, 24)).save(photos / "fatal.png")
+    rows = {row["name"]: row for row in deblur_place(plan(), worker=DyingWorker)}
+    assert rows.pop("fatal.png")["status"] == "failed"
+    assert [row["status"] for row in rows.values()] == ["done"] * 3
+    assert len(report_of(tmp_path / "sharp")) == 4

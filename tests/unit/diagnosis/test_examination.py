@@ -20,7 +20,7 @@ TOPICS = {
     *("NumPy", "CUDA driver", "NVIDIA GPU", "Jetson", "libvips", "ONNX Runtime"),
     *("ort-cpu", "ort-cuda", "ort-tensorrt", "bundle"),
     *("TensorRT", "TensorRT for RTX", "pycuda"),
-    *("extra export", "extra eval", "extra train", "extra video"),
+    *("extra export", "extra eval", "extra train", "extra video", "extra ray"),
 }
 
 
