@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ LOCAL = "local"
 
 _OBJECT_STORE = 2**30
 """Bytes of the local Ray's object store: some photos ahead of the actors, not many."""
+
+_PATIENCE = 10.0
+"""Seconds in which the machine of an address must answer."""
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -58,6 +62,7 @@ def cluster_at(address: str) -> Iterator[None]:
     Raises:
         ClusterError: there is no cluster, or it does not start.
     """
+    _check_reachable(address)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     import ray
@@ -75,15 +80,30 @@ def cluster_at(address: str) -> Iterator[None]:
     try:
         with _silent_standard_error():
             ray.init(address, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise ClusterError(
-            f"--ray: found no cluster to work with at {address!r}: {on_one_line(error)}; expected "
-            "HOST:PORT of `ray start --head`, `auto`, or no address to start Ray on this machine"
-        ) from error
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _no_cluster(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for minutes, and say nothing."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"--ray: found no cluster to work with at {address!r}: {on_one_line(error)}; expected "
+        "HOST:PORT of `ray start --head`, `auto`, or no address to start Ray on this machine"
+    )
 
 
 @contextmanager

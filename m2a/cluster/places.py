@@ -75,7 +75,8 @@ class Place:
         parts = urlsplit(text)
         if parts.scheme == "file":
             return cls(os.path.abspath(unquote(parts.path)))  # noqa: PTH100
-        if parts.password is not None or (parts.username and parts.scheme in ("s3", "gs")):
+        secret = parts.scheme in ("s3", "gs") and parts.username not in (None, "", "anonymous")
+        if parts.password is not None or secret:
             raise UsageError(
                 f"{option}: found credentials in an address of {parts.scheme}://, expected them in "
                 "the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

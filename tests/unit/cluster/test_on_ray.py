@@ -25,7 +25,9 @@ from cluster_runs import (
 )
 from PIL import Image
 
+from m2a.cluster.connection import fitting_actors
 from m2a.cluster.job import deblur_place
+from m2a.cluster.pipeline import _block_size
 from m2a.errors import ClusterError
 
 pytestmark = [
@@ -117,6 +119,20 @@ def test_after_an_interrupt_the_same_job_does_the_rest(plan, tmp_path):
 def test_a_machine_with_another_m2a_is_told(plan):
     with pytest.raises(ClusterError, match="install the same version"):
         list(deblur_place(with_version(plan(), "0.0.0")))
+
+
+@pytest.mark.parametrize("wanted", [{"threads": 10**6, "gpus": 0}, {"threads": 1, "gpus": 1000}])
+def test_an_actor_that_fits_no_machine_is_told(wanted):
+    with pytest.raises(ClusterError, match="lower --threads or --gpus-per-actor"):
+        fitting_actors(None, **wanted)
+
+
+@pytest.mark.parametrize(
+    ("photos", "actors", "size"), [(1, 2, 1), (20, 2, 3), (500, 2, 16), (10**6, 100, 50)]
+)
+def test_blocks_are_small_but_not_too_many(photos, actors, size):
+    assert _block_size(photos, actors) == size
+    assert _block_size(10**9, actors) == 256
 
 
 @pytest.fixture

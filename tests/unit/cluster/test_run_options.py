@@ -34,6 +34,13 @@ def test_a_bad_combination_is_told(invoke, photos, arguments, message):
     assert not (photos.parent / "sharp").exists()
 
 
+def test_an_address_where_nothing_answers_is_told_at_once(invoke, photos):
+    told = invoke("photos", "-o", "sharp", "--ray=127.0.0.1:1")
+    assert told.exit_code == 1
+    assert "--ray: found no cluster to work with at '127.0.0.1:1'" in told.stderr
+    assert not (photos.parent / "sharp").exists()
+
+
 @pytest.mark.parametrize("option", ["--actors", "--gpus-per-actor"])
 def test_an_option_of_the_cluster_needs_it(invoke, photos, option):
     told = invoke("photos", "-o", "sharp", option, "2")

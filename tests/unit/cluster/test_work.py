@@ -154,6 +154,14 @@ def test_every_option_that_changes_the_output_changes_the_recipe(plan):
     assert len(hashes | {recipe.sha256}) == len(changed) + 1
 
 
+def test_outputs_below_the_photos_of_an_object_store_are_no_inputs(plan):
+    place = Place.of("memory://shelf", option="SOURCE")
+    for name in ("a.png", "walk/b.jpg", ".hidden/c.png", "sharp/a.png", "sharp/walk/d.png"):
+        place.write(name, b"")
+    work = plan(source="memory://shelf", output="memory://shelf/sharp", skip_existing=True).work
+    assert [task.source for task in [*work.tasks, *work.skipped]] == ["walk/b.jpg", "a.png"]
+
+
 def test_a_file_system_of_fsspec(plan, photos):
     """Its own memory stands for those that cannot put a file at once."""
     address = "memory://album/sharp"
