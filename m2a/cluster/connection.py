@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ def cluster_at(address: str) -> Iterator[None]:
         ClusterError: there is no cluster, or it does not start.
     """
     _check_reachable(address)
-    for name, value in _QUIET.items():
+    for name, value in (_QUIET | (_with_token() if address == LOCAL else {})).items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -86,6 +87,11 @@ def cluster_at(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _with_token() -> dict[str, str]:
+    """Ray listens on every network of the machine, and runs what it is sent: only by this token."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _check_reachable(address: str) -> None:

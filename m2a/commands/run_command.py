@@ -118,7 +118,8 @@ Open = Callable[[], Deblurrer]
     flag_value="local",
     metavar="[ADDRESS]",
     help="Deblur a folder or object store (s3://…) on a Ray cluster, or, without an address, by "
-    "as many processes here as there are cores. Needs the extra `ray`.",
+    "as many processes here as there are cores. Give it last, or as --ray=ADDRESS. Needs the extra "
+    "`ray`.",
 )
 @click.option(
     "--actors",
