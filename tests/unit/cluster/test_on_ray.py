@@ -40,7 +40,8 @@ def when_half_is_done(folder, act):
     """Calls `act` from another thread as soon as half of the photos are written."""
 
     def watch():
-        while len(pictures(folder)) < PHOTOS // 2:
+        # By name alone, and not what is still being written.
+        while len(list(folder.rglob("[0-9][0-9].*"))) < PHOTOS // 2:
             time.sleep(0.02)
         act()
 
