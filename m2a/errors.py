@@ -76,6 +76,10 @@ class BackendError(M2AError):
     """The asked-for execution provider cannot be used on this machine."""
 
 
+class ClusterError(M2AError):
+    """A Ray cluster or an object store cannot be used, or failed."""
+
+
 def install_command(extra: str) -> str:
     """The command that installs an extra, or several joined by commas, from m2a's own folder."""
     return f"pip install -e '.[{extra}]'"

@@ -54,6 +54,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "python-multipart": "python_multipart",
         "uvicorn": "uvicorn",
     },
+    "ray": {"fsspec": "fsspec", "pyarrow": "pyarrow", "ray": "ray"},
     "triton": {"tritonclient": "tritonclient"},
 }
 """Extra → distribution that it installs on every Python → the module that shows it is there."""

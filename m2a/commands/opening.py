@@ -22,6 +22,7 @@ from m2a.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from m2a.runtime import loading as runtime
     from m2a.runtime.bundle import Bundle
     from m2a.runtime.deblurrer import Deblurrer
 
@@ -60,10 +61,7 @@ class Opening:
         from m2a.runtime.deblurrer import check_active
 
         check_backend(self.backend)
-        check_active(
-            1.0 if self.threshold is None else self.threshold,
-            0 if self.dilate is None else self.dilate,
-        )
+        check_active(self.threshold, self.dilate)
 
     def find(self) -> Bundle:
         """Opens the bundle and says on standard error which it is, where it was not named.
@@ -79,18 +77,13 @@ class Opening:
         Raises:
             M2AError: as `m2a.load`.
         """
-        from m2a.runtime.loading import open_bundle_on
+        return self.without_bundle().open(self.find() if bundle is None else bundle)
 
-        return open_bundle_on(
-            self.find() if bundle is None else bundle,
-            backend=self.backend,
-            precision=self.precision,
-            threshold=self.threshold,
-            dilate=self.dilate,
-            allow_fallback=self.allow_fallback,
-            max_memory=self.max_memory,
-            threads=self.threads,
-        )
+    def without_bundle(self) -> runtime.Opening:
+        """The same for any bundle, as it goes to other machines."""
+        from m2a.runtime.loading import Opening
+
+        return Opening(**{field.name: getattr(self, field.name) for field in fields(Opening)})
 
 
 def opening_options(

@@ -86,6 +86,25 @@ from m2a.runtime.settings import Settings
     "--verbose/--no-verbose",
     help="Of several, say a line of each: how much was restored, and the seconds it took.",
 )
+@click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
+    help="Deblur a folder or object store (s3://…) on a Ray cluster, or, without an address, by "
+    "as many processes here as there are cores. Give it last, or as --ray=ADDRESS. Needs the extra "
+    "`ray`.",
+)
+@click.option(
+    "--actors",
+    type=click.IntRange(min=1),
+    help="With --ray: processes that deblur, on --threads cores each (1). [default: all that fit]",
+)
+@click.option(
+    "--gpus-per-actor",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --ray: GPUs that each of them takes; 0.5 puts two on one. [default: none]",
+)
 @json_option
 def command(
     images: tuple[str, ...],
@@ -104,6 +123,9 @@ def command(
     max_pixels: int,
     crf: int | None,
     verbose: bool,
+    ray: str | None,
+    actors: int | None,
+    gpus_per_actor: float | None,
     as_json: bool,
 ) -> None:
     """Deblur IMAGE: find the motion-blurred pixels and restore only those.
@@ -123,6 +145,7 @@ def command(
       m2a run photos -o sharp --recursive --skip-existing
       m2a run - -o - --suffix .png < street.jpg > street-sharp.png
       m2a run clip.mp4 -o clip-sharp.mp4
+      m2a run photos -o sharp --recursive --ray
     """
     settings = Settings(
         mask=mask_in,
@@ -135,6 +158,24 @@ def command(
     wanted = {"mask": mask_out, "compare": compare_out, "motion": motion_out}
     pictures = {name: path for name, path in wanted.items() if path is not None}
 
+    if ray is not None:
+        from m2a.commands.run_cluster import Cluster, run_cluster
+
+        code = run_cluster(
+            images,
+            output,
+            settings,
+            opening,
+            Cluster(address=ray, actors=actors, gpus_per_actor=gpus_per_actor or 0),
+            refused={f"--{name}-out": path for name, path in wanted.items()} | {"--crf": crf},
+            suffix=suffix,
+            recursive=recursive,
+            as_json=as_json,
+        )
+        click.get_current_context().exit(code)
+    for option, value in (("--actors", actors), ("--gpus-per-actor", gpus_per_actor)):
+        if value is not None:
+            raise UsageError(f"{option}: found {value:g} without --ray, expected both or neither")
     if is_one_video(images):
         from m2a.commands.run_video import run_video
 

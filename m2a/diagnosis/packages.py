@@ -9,7 +9,7 @@ from m2a.extras import EXTRAS, install_command
 from m2a.machine.installed import VersionOf, version_of
 from m2a.machine.separate_process import Reply, ask
 
-OPTIONAL = ("export", "bench", "eval", "train", "video", "serve", "triton")
+OPTIONAL = ("export", "bench", "eval", "train", "video", "serve", "ray", "triton")
 """The extras that are told; ONNX Runtime and both TensorRTs have topics of their own."""
 
 _STANDS_IN = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python")}

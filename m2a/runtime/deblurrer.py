@@ -278,18 +278,6 @@ def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> tuple[Colour, P
     return check_pixels(np.asarray(image)), None
 
 
-def check_active(threshold: float, dilate: int) -> None:
-    """Refuses a threshold or a radius of dilation that cannot be meant.
-
-    Raises:
-        UsageError: the threshold is not in (0, 1], or the radius is negative.
-    """
-    if not 0 < threshold <= 1:
-        raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
-    if dilate < 0:
-        raise UsageError(f"the dilation must not be negative, found {dilate}")
-
-
 def check_memory(bundle: Bundle, max_memory: int) -> None:
     """Refuses a limit, in bytes, below what the smallest part of a picture takes.
 
@@ -303,15 +291,15 @@ def check_memory(bundle: Bundle, max_memory: int) -> None:
         )
 
 
-def check_mask_settings(threshold: float, dilate: int) -> None:
-    """Checks how a probability becomes a mask.
+def check_active(threshold: float | None, dilate: int | None) -> None:
+    """Refuses what cannot decide which pixels are active; None is the bundle's own value.
 
     Raises:
-        UsageError: the threshold does not lie in (0, 1], or the dilation is negative.
+        UsageError: the threshold is not in (0, 1], or the radius is negative.
     """
-    if not 0 < threshold <= 1:
+    if threshold is not None and not 0 < threshold <= 1:
         raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
-    if dilate < 0:
+    if dilate is not None and dilate < 0:
         raise UsageError(f"the dilation must not be negative, found {dilate}")
 
 

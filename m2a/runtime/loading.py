@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from m2a.errors import BackendError, EngineError, MissingDependencyError
@@ -23,6 +24,27 @@ SHARE_OF_MEMORY = 0.25
 
 UNKNOWN_MEMORY = 2**31
 """Bytes to count on where the system does not tell its memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How a bundle is opened; the meaning of each field is that of `load`'s argument."""
+
+    backend: str = DEFAULT_BACKEND
+    precision: str = "fp32"
+    threshold: float | None = None
+    dilate: int | None = None
+    allow_fallback: bool = False
+    max_memory: int | None = None
+    threads: int | None = None
+
+    def open(self, bundle: Bundle) -> Deblurrer:
+        """Opens a bundle that was found already.
+
+        Raises:
+            M2AError: as `load`.
+        """
+        return open_bundle_on(bundle, **vars(self))
 
 
 def load(

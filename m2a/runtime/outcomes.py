@@ -49,7 +49,7 @@ class Outcome:
     copied: bool = False
 
 
-def reason_of(source: Path, error: M2AError | OSError | MemoryError) -> str:
+def reason_of(source: Path | str, error: M2AError | OSError | MemoryError) -> str:
     """Why a picture failed, with its name."""
     reason = str(error)
     if isinstance(error, MemoryError):

@@ -82,7 +82,7 @@ class Search:
 
     def _folder(self, folder: Path) -> list[tuple[Path, Path]]:
         before = len(self.unreadable)
-        found = list(self._pictures_in(folder))
+        found = list(self.pictures_in(folder))
         if not found and len(self.unreadable) == before:
             deeper = "" if self._recursive else "; --recursive looks into its folders too"
             raise UsageError(
@@ -91,7 +91,8 @@ class Search:
             )
         return [(path, path.relative_to(folder)) for path in found]
 
-    def _pictures_in(self, folder: Path) -> Iterator[Path]:
+    def pictures_in(self, folder: Path) -> Iterator[Path]:
+        """The pictures of a folder by their suffixes, in order; hidden ones are left out."""
         for name, subfolders, files in os.walk(folder, onerror=self._note):
             here = Path(name)
             own = [

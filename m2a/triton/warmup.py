@@ -11,7 +11,7 @@ import numpy as np
 
 from m2a.runtime.backends import Array
 from m2a.runtime.bundle import Reference
-from m2a.runtime.graph_inputs import unit_mask_image, unit_patches
+from m2a.runtime.graph_inputs import unit_patches, unit_planes, without_border
 from m2a.runtime.pixels import check_pixels
 from m2a.runtime.sites import build_sites, pad_mask
 from m2a.runtime.windows import PaddedPicture
@@ -35,7 +35,7 @@ def graph_sample(graph: str, reference: Reference) -> Sample:
     picture = PaddedPicture(check_pixels(reference.image))
     surroundings = picture.surroundings(picture.box)
     if graph == "mask":
-        return {"image": unit_mask_image(surroundings, picture.scale)}
+        return {"image": unit_planes(without_border(surroundings), picture.scale)}
     sites = build_sites(pad_mask(reference.mask))
     patches = unit_patches(surroundings, sites.pixels, picture.scale)
     return {"patches": patches, **sites.tables}

@@ -37,10 +37,12 @@ README_EXITS = {
 NOT_RUN = {
     "run by .ci/run": 2,
     "no such device at hand": 13,
-    "the tests use an environment that is installed already": 4,
+    "the tests use an environment that is installed already": 5,
     "it needs NVIDIA's container": 1,
     "it needs a server; a test runs it against one": 1,
     "it serves until it is stopped": 1,
+    "it needs several machines": 1,
+    "it needs a bucket; a test does the same with a local S3 server": 1,
     "on a busy machine it may find noise that is larger than that": 1,
     "the tests use an environment that is installed already; CI runs the README's installation": 1,
 }

@@ -30,6 +30,7 @@ LAYERS = {
     "machine": set(),
     "diagnosis": {"machine", "runtime"},
     "benchmark": {"machine", "runtime"},
+    "cluster": {"machine", "runtime"},
     "calibration": {"graphs", "runtime", "evaluation"},
     "engines": {"graphs", "machine", "runtime"},
     "triton": {"engines", "graphs", "machine", "runtime"},
@@ -128,6 +129,8 @@ def loaded_by(statement: str) -> set[str]:
 HEAVY = {
     "av",
     "fastapi",
+    "pyarrow",
+    "ray",
     "numpy",
     "skimage",
     "rich",
@@ -151,6 +154,11 @@ def test_importing_the_package_and_the_command_line_is_cheap():
 def test_one_photo_does_not_wait_for_what_many_need():
     """`rich` draws the progress of many; libvips and ONNX Runtime are loaded at the first use."""
     assert loaded_by("import m2a.commands.run_command") & HEAVY == {"numpy"}
+
+
+def test_ray_is_imported_when_a_run_has_something_to_do():
+    """Where all is done already, its seconds would be for nothing."""
+    assert not loaded_by("import m2a.cluster.job") & {"ray", "fsspec"}
 
 
 def test_the_runtime_is_imported_without_torch():

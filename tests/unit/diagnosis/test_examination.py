@@ -21,7 +21,7 @@ TOPICS = {
     *("ort-cpu", "ort-cuda", "ort-tensorrt", "bundle"),
     *("TensorRT", "TensorRT for RTX", "pycuda"),
     *("extra export", "extra bench", "extra eval", "extra train", "extra video"),
-    *("extra triton",),
+    *("extra serve", "extra ray", "extra triton"),
 }
 
 
