@@ -17,11 +17,11 @@ from m2a.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-__all__ = ["images_argument", "output_option"]
+__all__ = ["images_argument", "output_option", "refuse_addresses"]
 
 
 def images_argument(command: Command) -> Command:
-    """`IMAGE...`, the names of pictures; addresses are refused."""
+    """`IMAGE...`, the names of pictures."""
     return click.argument("images", nargs=-1, required=True, type=_Image(), metavar="IMAGE...")(
         command
     )
@@ -45,29 +45,33 @@ def output_option(
     )
 
 
-class _Name(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
-    """The name of a file, or a stream's."""
+def refuse_addresses(images: Sequence[str], output: str) -> None:
+    """Refuses addresses where names of files are expected.
+
+    Raises:
+        UsageError: one of them is an address.
+    """
+    for image in images:
+        if _is_address(image):
+            raise UsageError(
+                f"{image}: found an address, expected the name of a file: m2a reads files only; "
+                "download it first"
+            )
+    if _is_address(output):
+        raise UsageError(f"-o {output}: found an address, expected the name of a file to write")
+
+
+def _is_address(text: str) -> bool:
+    return re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) is not None
+
+
+class _Image(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
+    name = "IMAGE"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        text = str(value)
-        if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
-            self.refuse_address(text)
-        return text
-
-    def refuse_address(self, address: str) -> None:
-        raise NotImplementedError
-
-
-class _Image(_Name):
-    name = "IMAGE"
-
-    def refuse_address(self, address: str) -> None:
-        raise UsageError(
-            f"{address}: found an address, expected the name of a file: m2a reads files only; "
-            "download it first"
-        )
+        return str(value)
 
     def get_missing_message(
         self, param: click.Parameter, ctx: click.Context | None = None
@@ -75,14 +79,16 @@ class _Image(_Name):
         return f"Name what to read: `m2a {_command(ctx)} photo.jpg -o …`."
 
 
-class _Output(_Name):
+class _Output(click.ParamType):  # type: ignore[type-arg]  # as above
     name = "FILE"
 
     def __init__(self, example: str | None) -> None:
         self._example = example
 
-    def refuse_address(self, address: str) -> None:
-        raise UsageError(f"-o {address}: found an address, expected the name of a file to write")
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        return str(value)
 
     def get_missing_message(
         self, param: click.Parameter, ctx: click.Context | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from m2a.commands.config_file import config_option
-from m2a.commands.inputs import images_argument, output_option
+from m2a.commands.inputs import images_argument, output_option, refuse_addresses
 from m2a.commands.interrupts import held_interrupts
 from m2a.commands.opening import Opening, opening_options
 from m2a.commands.options import (
@@ -77,6 +77,7 @@ def command(
       m2a report street.jpg -o report.html
       m2a report photos -o report.html --recursive --overwrite
     """
+    refuse_addresses(images, output)
     search = Search(recursive=recursive)
     sources = tuple(path for text in images for path, _ in search.sources(text))
     page = Path(output)

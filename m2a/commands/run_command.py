@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from m2a.commands.config_file import config_option
-from m2a.commands.inputs import images_argument, output_option
+from m2a.commands.inputs import images_argument, output_option, refuse_addresses
 from m2a.commands.opening import Opening, opening_options
 from m2a.commands.options import (
     EXISTING_OR_NOT,
@@ -176,6 +176,7 @@ def command(
     for option, value in (("--actors", actors), ("--gpus-per-actor", gpus_per_actor)):
         if value is not None:
             raise UsageError(f"{option}: found {value:g} without --ray, expected both or neither")
+    refuse_addresses(images, output)
     if is_one_video(images):
         from m2a.commands.run_video import run_video
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,14 +142,17 @@ def open_bundle_on(
         threads=threads,
     )
 
-    def open_dense() -> Runner:
-        return open_runners([bundle.dense_graph()], backend=mask.backend, threads=threads)[0]
+    # Read now, while the bundle is what it was, and opened when it is needed.
+    densely = bundle.dense_graph() if bundle.dense is not None and precision == "fp32" else None
+
+    def open_dense(graph: bytes) -> Runner:
+        return open_runners([graph], backend=mask.backend, threads=threads)[0]
 
     return Deblurrer(
         bundle,
         mask=mask,
         restore=restore,
-        dense=open_dense if bundle.dense is not None and precision == "fp32" else None,
+        dense=None if densely is None else functools.partial(open_dense, densely),
         precision=precision,
         threshold=threshold,
         dilate=dilate,

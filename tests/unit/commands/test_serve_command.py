@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import importlib.util
 import os
 import signal
 import socket
@@ -28,18 +28,12 @@ def refused(*options, code, words, **environment):
 
 
 def test_without_the_extra_it_says_which(monkeypatch):
-    imported = builtins.__import__
-
-    def without(name, *rest):
-        if name.split(".")[0] == "fastapi":
-            raise ModuleNotFoundError(f"No module named {name!r}", name="fastapi")
-        return imported(name, *rest)
-
-    for name in [name for name in sys.modules if name.startswith(("m2a.serving", "fastapi"))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", without)
-    refused(code=1, words="m2a serve needs the package 'fastapi'")
-    refused(code=1, words="pip install 'm2a[serve]'")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "fastapi" else find(name)
+    )
+    refused(code=1, words="needs the package 'fastapi'")
+    refused(code=1, words="pip install -e '.[serve]'")
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path):
