@@ -7,12 +7,15 @@ leaves whole files, which `skip_existing` keeps, and, of photos that were replac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import ImageNotFoundError, M2AError, UsageError
+from m2a.runtime.ahead import one_ahead
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import largest_file
 from m2a.runtime.encoding import check_encodable, takes_quality
@@ -40,6 +43,8 @@ def deblur_files(
 ) -> Iterator[Outcome]:
     """Deblurs picture after picture; one that fails does not stop those after it.
 
+    A photo is decoded while the one before it is computed and written.
+
     Args:
         jobs: the pictures, of which no two write the same file. Folders are created.
         settings: how files are read and written.
@@ -54,6 +59,48 @@ def deblur_files(
         M2AError: what `open_deblurrer` raises.
     """
     deblurrer = None
+    for task, photo in one_ahead(_tasks(jobs, settings, journal), _read):
+        if isinstance(task, Outcome):
+            yield task
+            continue
+        if deblurrer is None:
+            deblurrer = open_deblurrer()
+        try:
+            outcome = _deblur(task, photo, deblurrer)
+        except (M2AError, OSError, MemoryError) as error:
+            yield Outcome(
+                source=task.job.source,
+                output=task.job.output,
+                status=FAILED,
+                reason=reason_of(task.job.source, error),
+            )
+            continue
+        yield outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A picture that is to be computed.
+
+    Attributes:
+        job: all of its files.
+        left: those of them that are to be written.
+        settings: how they are read and written.
+        journal: notes the deblurred picture where it replaces the photo.
+        watch: times the stages; the thread that reads has it first.
+    """
+
+    job: Job
+    left: Job
+    settings: Settings
+    journal: Journal | None
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+
+def _tasks(
+    jobs: Iterable[Job], settings: Settings, journal: Journal | None
+) -> Iterator[_Task | Outcome]:
+    """What is to be computed, and the outcomes of what is not."""
     for job in jobs:
         left = job.without_existing() if settings.skip_existing else job
         if not left.files:
@@ -64,38 +111,31 @@ def deblur_files(
         if kept is not None and kept.noted_before(job.source, limit=limit):
             yield Outcome(source=job.source, output=job.output, status=SKIPPED, replaced=True)
             continue
-        if deblurrer is None:
-            deblurrer = open_deblurrer()
-        try:
-            outcome = _deblur_file(job, left, settings, deblurrer, kept)
-        except (M2AError, OSError, MemoryError) as error:
-            yield Outcome(
-                source=job.source,
-                output=job.output,
-                status=FAILED,
-                reason=reason_of(job.source, error),
-            )
-            continue
-        yield outcome
+        yield _Task(job=job, left=left, settings=settings, journal=kept)
 
 
-def _deblur_file(
-    job: Job, left: Job, settings: Settings, deblurrer: Deblurrer, journal: Journal | None
-) -> Outcome:
-    """Deblurs the picture of a job and writes what is left of its files."""
-    watch = Stopwatch()
-    with watch.stage("decode"):
-        photo = read_photo(job.source, max_pixels=settings.max_pixels)
+def _read(task: _Task | Outcome) -> Photo | None:
+    if isinstance(task, Outcome):
+        return None
+    with task.watch.stage("decode"):
+        return read_photo(task.job.source, max_pixels=task.settings.max_pixels)
+
+
+def _deblur(task: _Task, reading: Future[Photo | None], deblurrer: Deblurrer) -> Outcome:
+    """Deblurs the picture of a task and writes what is left of its files."""
+    job, left, settings = task.job, task.left, task.settings
+    photo = reading.result()
+    assert photo is not None  # a task is not an outcome
     if left.output is not None:
         check_encodable(suffix=left.output.suffix, photo=photo, origin=str(left.output))
     result = deblurrer(photo.pixels, mask=given_mask(settings.mask, photo))
-    watch.seconds.update(result.seconds)
+    task.watch.seconds.update(result.seconds)
     for path in left.files.values():
         path.parent.mkdir(parents=True, exist_ok=True)
-    with watch.stage("encode"):
-        write_files(left, settings, photo, result, journal=journal)
+    with task.watch.stage("encode"):
+        write_files(left, settings, photo, result, journal=task.journal)
     copied = left.output is not None and is_copied(settings, photo, result, left.output.suffix)
-    return outcome_of(job, result, deblurrer, seconds=watch.seconds, copied=copied)
+    return outcome_of(job, result, deblurrer, seconds=task.watch.seconds, copied=copied)
 
 
 def outcome_of(

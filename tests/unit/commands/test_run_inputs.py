@@ -140,7 +140,8 @@ def test_the_bundle_is_opened_once(invoke, monkeypatch):
     for name in "abc":
         draw(f"photos/{name}.png")
     assert invoke("run", "photos", "-o", "out").exit_code == 0
-    assert len(opened) == 1
+    # The two graphs once; the dense restorer apart, when a mask first calls for it.
+    assert sorted(len(graphs) for (graphs,) in opened) in ([2], [1, 2])
 
 
 def test_a_bundle_that_cannot_be_opened_is_one_error_and_not_one_a_picture(invoke):

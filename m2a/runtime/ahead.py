@@ -1,0 +1,34 @@
+"""Work that is under way while its turn has not yet come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+__all__ = ["one_ahead"]
+
+
+def one_ahead(
+    items: Iterable[Item], work: Callable[[Item], Found]
+) -> Iterator[tuple[Item, Future[Found]]]:
+    """Begins the work for an item while the caller is still busy with the one before.
+
+    Args:
+        items: taken one after another in the caller's thread, at most one ahead.
+        work: runs in a thread of its own, for one item at a time, in their order.
+
+    Yields:
+        Each item, in order, and what its work will return or raise.
+    """
+    waiting: deque[tuple[Item, Future[Found]]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="m2a-ahead") as pool:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) > 1:
+                yield waiting.popleft()
+        yield from waiting
