@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m2a.benchmark.alone import seconds_alone
 from m2a.benchmark.matmul import FLOP, matmul_work
 from m2a.benchmark.timing import Timing, in_turns, seconds_of
 from m2a.errors import UsageError
 from m2a.machine.cores import usable_cores
-from m2a.runtime.backends import open_runners
+from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
 from m2a.runtime.bundle import Bundle
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import decode_photo
@@ -24,6 +25,7 @@ from m2a.runtime.encoding import encode_photo
 from m2a.runtime.graph_inputs import unit_planes
 from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Pixels, check_pixels
+from m2a.runtime.sites import PATCH, build_sites, pad_mask
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.windows import PaddedPicture
 
@@ -72,6 +74,10 @@ class Measured:
         rate: of the restoration graph alone, in GFLOP/s, its arithmetic counted as for a solid
             mask.
         share_of_limit: that rate over the best rate of matrix products in the same run.
+        tables_share: the stages `tables` and `patches` over the stage `restore`; None where it is
+            run densely.
+        products_and_gathers: seconds of the restoration graph's products and gathers, each timed
+            alone; None where it is run densely, in another precision, or not on the CPU.
     """
 
     case: str
@@ -82,6 +88,8 @@ class Measured:
     total: Timing
     rate: float
     share_of_limit: float
+    tables_share: float | None
+    products_and_gathers: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +171,12 @@ def measure(
             work[f"{DENSE} {width}x{height}"] = _once(functools.partial(dense.run, feeds))
     product = matmul_work(backend=backend, threads=threads)
     work[LIMIT] = _once(lambda: [product() for _ in range(4)])
+    alone = {
+        f"{case.name} {deblurrer.precision}": _alone(bundle, deblurrer, case, threads)
+        for case in cases
+        for deblurrer in deblurrers
+        if _is_gathered(deblurrer, case)
+    }
     taken = in_turns(work, warmup=warmup, repeats=repeats, progress=progress)
     limit = 4 * FLOP / taken[LIMIT]["all"].p25 / 1e9
     flop = float(bundle.manifest["model"]["flop_per_pixel"]["restore"])
@@ -183,6 +197,8 @@ def measure(
                     total=total,
                     rate=rate,
                     share_of_limit=rate / limit,
+                    tables_share=_tables_share(stages),
+                    products_and_gathers=alone.get(f"{case.name} {deblurrer.precision}"),
                 )
             )
     return Benchmark(
@@ -229,6 +245,28 @@ def _stages_of(deblurrer: Deblurrer, case: Case) -> Callable[[], Mapping[str, fl
         return {**watch.seconds, "total": total}
 
     return once
+
+
+def _tables_share(stages: Mapping[str, Timing]) -> float | None:
+    if not {"tables", "patches", "restore"} <= set(stages):
+        return None
+    return (stages["tables"].median + stages["patches"].median) / stages["restore"].median
+
+
+def _is_gathered(deblurrer: Deblurrer, case: Case) -> bool:
+    """Whether the restoration graph, as the bundle has it in FP32, is what the CPU computes."""
+    return (
+        deblurrer.backend == DEFAULT_BACKEND
+        and deblurrer.precision == "fp32"
+        and deblurrer.restoration_for(case.mask) is deblurrer.gathered
+    )
+
+
+def _alone(bundle: Bundle, deblurrer: Deblurrer, case: Case, threads: int | None) -> float:
+    sites = build_sites(pad_mask(case.mask))
+    patches = np.zeros((len(sites.pixels), 3 * PATCH * PATCH), np.float32)
+    graph = bundle.graph("restore", precision=deblurrer.precision)
+    return seconds_alone(graph, {"patches": patches, **sites.tables}, threads=threads)
 
 
 def _once(work: Callable[[], object]) -> Callable[[], Mapping[str, float]]:

@@ -240,6 +240,11 @@ def _echo(benchmark: Benchmark, found: list[Growth], slower: list[Regression]) -
             f"{measured.case} {measured.precision}: restoration at {measured.rate:.1f} GFLOP/s, "
             f"{measured.share_of_limit:.0%} of that"
         )
+        if measured.tables_share is not None:
+            click.echo(f"  tables and patches take {measured.tables_share:.0%} of the restoration")
+        if measured.products_and_gathers is not None:
+            ratio = measured.stages["restore"].median / measured.products_and_gathers
+            click.echo(f"  its products and gathers alone would take 1/{ratio:.2f} of its time")
     for growth in found:
         size = f"{growth.size[1]}x{growth.size[0]} {growth.precision}"
         if growth.r_squared is not None:

@@ -30,6 +30,7 @@ from m2a.runtime.restoration import (
     DenseRestoration,
     GatheredRestoration,
     Restoration,
+    all_finite,
     check_finite,
 )
 from m2a.runtime.result import Result, photo_of
@@ -212,8 +213,8 @@ class Deblurrer:
                 # The box may reach into the padding; the picture ends before.
                 inner = found[box.inside(outer).slices][: height - box.top, : width - box.left]
                 probability[rows, columns] = inner
-            # A NaN is below every threshold: unnoticed, the picture would count as sharp.
-            check_finite(bool(np.isfinite(inner).all()), self.backend)
+                # A NaN is below every threshold: unnoticed, the picture would count as sharp.
+                check_finite(all_finite(inner), self.backend)
         return probability
 
     def active(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:

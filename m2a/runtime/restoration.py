@@ -6,6 +6,7 @@ same network over every pixel, where next to none is left out and packing them n
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -113,8 +114,7 @@ class GatheredRestoration:
                 outputs = self._runner.run({"patches": patches, **sites.tables})
             with watch.stage("scatter"):
                 residual, rows = outputs["residual"], outputs["motion"]
-                finite = np.isfinite(residual).all() and np.isfinite(rows).all()
-                check_finite(bool(finite), self._runner.backend)
+                check_finite(all_finite(residual) and all_finite(rows), self._runner.backend)
                 motion = np.full((outer.height // CELL, outer.width // CELL, 4), np.nan, np.float32)
                 x, y = sites.tables["site_xy"].T
                 motion[y, x] = rows
@@ -172,14 +172,11 @@ class DenseRestoration:
                 rows = np.flatnonzero(active)
                 kept, pixels = _placed(rows, box=box, outer=outer, width=picture.size[1])
                 residual = outputs["residual"].reshape(3, -1).take(rows[kept], axis=1).T
-                cells = box.inside(outer).scaled(CELL).slices
-                motion = np.where(
-                    has_active(active)[cells][..., None],
-                    outputs["motion"][0].transpose(1, 2, 0)[cells],
-                    np.float32(np.nan),
-                )
-                finite = np.isfinite(residual).all() and not np.isinf(motion).any()
-                check_finite(bool(finite), runner.backend)
+                place = box.inside(outer).scaled(CELL).slices
+                found = outputs["motion"][0].transpose(1, 2, 0)[place]
+                cells = has_active(active)[place]
+                check_finite(all_finite(residual) and all_finite(found[cells]), runner.backend)
+                motion = np.where(cells[..., None], found, np.float32(np.nan))
                 part = RestoredPart(
                     pixels=pixels, residual=residual, cells=box.scaled(CELL), motion=motion
                 )
@@ -190,6 +187,12 @@ class DenseRestoration:
             if self._runner is None:
                 self._runner = self._open_runner()
             return self._runner
+
+
+def all_finite(values: NDArray[np.float32]) -> bool:
+    """Whether all are numbers, and none so large that their sum is none any more."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(float(values.sum(dtype=np.float32)))
 
 
 def check_finite(finite: bool, backend: str) -> None:

@@ -143,7 +143,7 @@ def build_sites(mask: NDArray[np.bool_], workers: Workers = ALONE) -> Sites:
         tables[f"neighbours_{number}"] = level.neighbours(workers)
     for number, (fine, coarse) in enumerate(itertools.pairwise(levels)):
         tables[f"children_{number}"] = fine.rows_of_children(coarse)
-        tables[f"parents_{number}"] = coarse.rows_of_parents(fine)
+        tables[f"parents_{number}"] = coarse.rows_of_parents(fine, workers)
     motion = levels[MOTION_LEVEL]
     tables["site_map"] = np.ascontiguousarray(motion.rows[1:-1, 1:-1]).reshape(-1)
     tables["site_xy"] = np.stack([motion.x, motion.y], axis=1)
@@ -216,11 +216,18 @@ class _Level:
         rows: NDArray[np.int32] = self.rows.reshape(-1).take(first[:, None] + shifts)
         return rows
 
-    def rows_of_parents(self, fine: _Level) -> NDArray[np.int32]:
+    def rows_of_parents(self, fine: _Level, workers: Workers) -> NDArray[np.int32]:
         """4 · row of the parent at this level + quadrant 2·(y mod 2) + (x mod 2): [N_fine]."""
-        place = (fine.y // 2 + 1).astype(np.int64) * self.stride + (fine.x // 2 + 1)
-        parent: NDArray[np.int32] = self.rows.reshape(-1).take(place)
-        return 4 * parent + 2 * (fine.y % 2) + fine.x % 2
+        table = np.empty(fine.count, np.int32)
+
+        def look_up(part: slice) -> None:
+            y, x = fine.y[part], fine.x[part]
+            place = (y // 2 + 1).astype(np.int64) * self.stride + (x // 2 + 1)
+            parent = self.rows.reshape(-1).take(place)
+            table[part] = 4 * parent + 2 * (y % 2) + x % 2
+
+        workers.over(fine.count, _SITES_AT_A_TIME, look_up)
+        return table
 
 
 def has_active(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -31,6 +31,8 @@ def measured(coverage, median, *, spread=0.0, precision="fp32"):
         total=timing(median, spread),
         rate=10.0,
         share_of_limit=0.5,
+        tables_share=None,
+        products_and_gathers=None,
     )
 
 
