@@ -5,11 +5,11 @@ NumPy lets go of the interpreter's lock while it gathers, so threads help.
 
 from __future__ import annotations
 
-import functools
 import math
+import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class Workers:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
+        self._pools: dict[int, ThreadPoolExecutor] = {}
 
     def over(self, count: int, step: int, work: Callable[[slice], object]) -> None:
         """Calls `work` with slices of `step` rows that together are 0 to `count`.
@@ -44,12 +45,25 @@ class Workers:
         if self.threads == 1 or len(parts) <= 1:
             for part in parts:
                 work(part)
-        else:
-            list(self._pool.map(work, parts))
+            return
+        futures = [self._pool().submit(work, part) for part in parts]
+        try:
+            wait(futures)
+        finally:
+            # Whatever happens, nothing is written to the caller's arrays once this has returned.
+            for future in futures:
+                future.cancel()
+            wait(futures)
+        for future in futures:
+            future.result()
 
-    @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.threads, thread_name_prefix="m2a")
+        # A process that was forked has the pool of the one before, but not its threads.
+        process = os.getpid()
+        if process not in self._pools:
+            pool = ThreadPoolExecutor(self.threads, thread_name_prefix="m2a")
+            self._pools.setdefault(process, pool)
+        return self._pools[process]
 
 
 ALONE = Workers(1)
