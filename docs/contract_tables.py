@@ -10,18 +10,18 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from m2a.engines.profiles import default_profiles
-from m2a.graphs.contract import CONTRACTS, IR_VERSION, OPSET, TYPED_OPERATORS, Port
+from m2a.graphs.contract import ALL_CONTRACTS, IR_VERSION, OPSET, TYPED_OPERATORS, Port
 
 
 class Operators(SphinxDirective):
-    """The operators of `mask` or `restore`, or those that a precision adds to both."""
+    """The operators of a graph, or those that a precision adds to both."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Returns them in alphabetical order."""
         (name,) = self.arguments
-        names = CONTRACTS[name].operators if name in CONTRACTS else TYPED_OPERATORS[name]
+        names = ALL_CONTRACTS[name].operators if name in ALL_CONTRACTS else TYPED_OPERATORS[name]
         return self.parse_text_to_nodes(_listed(sorted(names)) + ".")
 
 
@@ -33,7 +33,7 @@ class Ports(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Returns the table."""
         graph, side = self.arguments
-        ports: tuple[Port, ...] = getattr(CONTRACTS[graph], side)
+        ports: tuple[Port, ...] = getattr(ALL_CONTRACTS[graph], side)
         rows = [(f"`{port.name}`", port.dtype, _shape(port)) for port in ports]
         return self.parse_text_to_nodes(_table((side[:-1], "type", "shape"), rows))
 

@@ -317,7 +317,7 @@ def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:
 
 def coverage_of(mask: NDArray[np.bool_]) -> float:
     """Active pixels / all pixels of a mask [H, W]."""
-    return np.count_nonzero(mask) / mask.size
+    return float(np.count_nonzero(mask)) / mask.size
 
 
 def no_motion(height: int, width: int) -> NDArray[np.float32]:

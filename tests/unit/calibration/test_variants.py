@@ -149,7 +149,7 @@ def test_limits_that_prove_nothing_are_refused(bundle, variant, limit):
     manifest = json.loads((add_variant(bundle, variant).path / "manifest.json").read_text())
     manifest["limits"]["fp16"]["mask"] = limit
     (bundle.path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match=r"limits\.fp16\.mask must lie in \(0, 1\]"):
+    with pytest.raises(BundleError, match=r"limits\.fp16\.mask must be "):
         open_bundle(bundle.path)
 
 

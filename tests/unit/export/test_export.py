@@ -22,7 +22,9 @@ from m2a.models.checkpoint import save_checkpoint
 from m2a.models.cost import count_cost
 from m2a.runtime.bundle import open_bundle
 
-FILES = {"manifest.json", "reference.npz", "fp32/mask.onnx", "fp32/restore.onnx"}
+FILES = {
+    *("manifest.json", "reference.npz", "fp32/mask.onnx", "fp32/restore.onnx", "fp32/dense.onnx")
+}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -109,6 +111,8 @@ def test_every_stage_keeps_parity(tiny_export, manifest):
         "restore.residual: onnxruntime",
         "restore.motion: gathered",
         "restore.motion: onnxruntime",
+        "dense.residual: onnxruntime",
+        "dense.motion: onnxruntime",
     }
     assert all(0 <= error <= 1e-4 for error in tiny_export.parity.values())
     assert set(manifest["parity"]) == set(tiny_export.parity)
