@@ -181,6 +181,18 @@ class TestLine:
         assert first.result().status_code == 200
         assert len(held[0].calls) == 1
 
+    def test_the_photo_of_who_goes_away_counts_while_it_is_computed(self, held):
+        inverting, client, _ = held
+        with connection(client) as line:
+            begin(line, length=len(PHOTO))
+            line.sendall(PHOTO)
+            assert inverting.begun.acquire(timeout=5)
+        gone = 'm2a_requests_total{route="/v1/deblur",status="400"}'
+        eventually(lambda: gone in client.get("/metrics").text)
+        assert metric(client, "m2a_held_bytes") == len(PHOTO)
+        inverting.go_on.set()
+        eventually(lambda: metric(client, "m2a_held_bytes") == 0)
+
     def test_slow_clients_hold_no_worker_and_no_place(self, held):
         inverting, client, _ = held
         inverting.go_on.set()
@@ -212,9 +224,11 @@ class TestTime:
             assert first.result().status_code == 504
             # The thread cannot be stopped: it holds its worker until it is done.
             assert metric(client, "m2a_busy_workers") == 1
+            assert metric(client, "m2a_held_bytes") == len(PHOTO)
             assert post(client).status_code == 503
             inverting.go_on.set()
             eventually(lambda: metric(client, "m2a_busy_workers") == 0)
+            assert metric(client, "m2a_held_bytes") == 0
             assert post(client).status_code == 200
             assert len(inverting.calls) == 2
 
