@@ -250,11 +250,13 @@ def test_bodies_together_have_a_limit():
 
 
 def large_answers(limits):
-    """A server whose every answer is more than the system takes from it unread."""
+    """A server whose answers have the bytes that the path says, or more than the system takes."""
 
     async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200})
-        await send({"type": "http.response.body", "body": bytes(2**26)})
+        body = bytes(int(scope["path"][1:] or 2**26))
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
 
     protocol = timed_protocol(limits)
     return uvicorn.Server(uvicorn.Config(app, http=protocol, lifespan="off", ws="none"))
@@ -289,6 +291,17 @@ class TestConnections:
     def test_whoever_takes_them_gets_all(self):
         with running_server(large_answers(Limits(unread_seconds=0.05))) as client:
             assert len(client.get("/").content) == 2**26
+
+    def test_the_time_begins_anew_with_every_answer(self):
+        """What is unread of a second, larger one is more than was unread of the first."""
+        with running_server(large_answers(Limits(unread_seconds=0.5))) as client:
+            assert len(client.get(f"/{2**24}").content) == 2**24
+            with client.stream("GET", f"/{2**26}") as answer:
+                found = 0
+                for chunk in answer.iter_bytes(2**20):
+                    found += len(chunk)
+                    time.sleep(0.015)
+            assert found == 2**26
 
     def test_too_many_are_503(self):
         with running(Inverting(), limits=Limits(connections=5)) as client:
