@@ -148,7 +148,8 @@ class _Service:
             read = time.perf_counter() - began
             work = partial(_work, data, options, self._deblurrer, limits.pixels)
             answer, waited = await _unless_gone(
-                request, self._workers.compute(work, seconds=limits.seconds)
+                request,
+                self._workers.compute(work, seconds=limits.seconds, begun=share.keep_for),
             )
         stages = {"read": read, "wait": waited, **answer.seconds}
         self.metrics.observe(answer, stages, total=time.perf_counter() - began)

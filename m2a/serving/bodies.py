@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -46,7 +47,10 @@ class Held:
 
 
 class Share:
-    """One request's share of what is held; with the block its bytes count no longer."""
+    """One request's share of what is held.
+
+    Its bytes count until the block ends, or until the work that `keep_for` names does.
+    """
 
     def __init__(self, held: Held) -> None:
         self._held, self._taken = held, 0
@@ -57,6 +61,15 @@ class Share:
     def __exit__(self, *_: object) -> None:
         self._held.count -= self._taken
         self._taken = 0
+
+    def keep_for(self, work: asyncio.Future[Any]) -> None:
+        """Counts what was taken until some work is done, also where the block ends before it."""
+        taken, self._taken = self._taken, 0
+
+        def give_back(_: asyncio.Future[Any]) -> None:
+            self._held.count -= taken
+
+        work.add_done_callback(give_back)
 
     def take(self, count: int) -> None:
         """Counts bytes.

@@ -38,6 +38,8 @@ def timed_protocol(limits: Limits) -> type[H11Protocol]:
         def on_response_complete(self) -> None:
             super().on_response_complete()
             self._watch_headers()
+            if self._taken_due is not None:  # what was unread of the answer before
+                self._taken_due.cancel()
             self._watch_answer(None)
 
         def _watch_headers(self) -> None:

@@ -25,7 +25,7 @@ class PhotoForm:
             content_type: of the request, with the boundary.
 
         Raises:
-            ProblemError: 422, there is no boundary.
+            ProblemError: 422, there is no boundary, or it is too long.
         """
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary:
@@ -34,18 +34,21 @@ class PhotoForm:
         self._parts = self._ended = 0
         self._name, self._value, self._disposition = bytearray(), bytearray(), b""
         self._header_bytes = 0
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin_part,
-                "on_header_field": self._add_to_name,
-                "on_header_value": self._add_to_value,
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._check_part,
-                "on_part_data": self._add_to_photo,
-                "on_part_end": self._end_part,
-            },
-        )
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin_part,
+                    "on_header_field": self._add_to_name,
+                    "on_header_value": self._add_to_value,
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._check_part,
+                    "on_part_data": self._add_to_photo,
+                    "on_part_end": self._end_part,
+                },
+            )
+        except FormParserError as error:
+            raise _refused(f"the form cannot be read: {error}") from None
 
     def write(self, data: bytes) -> None:
         """Takes the next piece.

@@ -167,8 +167,12 @@ class Access:
     def _is_allowed(self, origin: str, host: str) -> bool:
         if origin in self._settings.allow_origins:
             return True
+        try:
+            site = urlsplit(origin).netloc
+        except ValueError:  # as of http://[
+            return False
         # Not the scheme: a proxy may speak TLS for us.
-        return urlsplit(origin).netloc.lower() == host.lower() != ""
+        return site.lower() == host.lower() != ""
 
 
 def _name(host: str) -> str | None:

@@ -24,7 +24,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {
         name: {"handlers": ["stderr"], "level": "ERROR", "propagate": False}
-        for name in ("uvicorn", "m2a.serving")
+        for name in ("uvicorn", "m2a.serving", "python_multipart")
     },
 }
 """Errors on standard error. What clients do wrong is counted by the metrics and fills no log."""

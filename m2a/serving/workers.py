@@ -58,7 +58,11 @@ class Workers:
             )
 
     async def compute(
-        self, work: Callable[[Callable[[], bool]], T], *, seconds: float
+        self,
+        work: Callable[[Callable[[], bool]], T],
+        *,
+        seconds: float,
+        begun: Callable[[asyncio.Future[T]], None],
     ) -> tuple[T, float]:
         """Computes a piece of work in a thread.
 
@@ -67,6 +71,8 @@ class Workers:
         Args:
             work: gets a function that tells whether nobody waits for its result any more.
             seconds: to wait and to be computed, together.
+            begun: called with the thread's work when it is handed over. That goes on where this
+                ends with 504 or is cancelled.
 
         Returns:
             The work's result, and the seconds that it waited.
@@ -87,6 +93,7 @@ class Workers:
             self._pass_on()
             raise
         running.add_done_callback(lambda done: self._ended(done, loop.time() - began - waited))
+        begun(running)
         try:
             done, _ = await asyncio.wait({running}, timeout=max(seconds - waited, 0))
         finally:

@@ -48,7 +48,7 @@ def test_which_names_are_known(host, allowed, known):
 
 
 class TestOtherSites:
-    @pytest.mark.parametrize("origin", [SITE, "null", "http://localhost:1", "garbage"])
+    @pytest.mark.parametrize("origin", [SITE, "null", "http://localhost:1", "garbage", "http://["])
     def test_are_refused(self, client, jpeg, origin):
         form = {"photo": ("a.jpg", jpeg)}  # a browser sends it without asking first
         answer = client.post("/v1/deblur", files=form, headers={"Origin": origin})

@@ -141,8 +141,18 @@ def test_a_damaged_form_is_refused(client):
         answer = post(client, form, media_type="multipart/form-data; boundary=x")
         assert answer.status_code == 422
         assert "form" in answer.json()["detail"]
-    answer = post(client, b"--x", media_type="multipart/form-data")
-    assert "boundary" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("parameter", ["", "; boundary=", f"; boundary={'x' * 257}"])
+def test_a_form_needs_a_boundary_that_can_be_one(client, parameter):
+    answer = post(client, b"--x", media_type=f"multipart/form-data{parameter}")
+    assert answer.status_code == 422
+    assert "boundary" in answer.json()["detail"].lower()
+
+
+def test_a_damaged_form_fills_no_log(client, caplog):
+    post(client, b"nonsense", media_type="multipart/form-data; boundary=x")
+    assert caplog.records == []
 
 
 def test_headers_tell_stages_and_backend(client, jpeg):
