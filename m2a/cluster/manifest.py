@@ -10,8 +10,8 @@ A run has a folder of its own there, numbered in the order in which they began:
 
 Nothing is changed once it is written. An output is done if the last run that claimed it has a row
 for it that says so. Claims come before the first output, rows after theirs: a file that is claimed
-and not done was left by a run that was killed, and may be written again; a file that nobody claimed
-is somebody else's.
+and has no row was left by a run that was killed, and may be written again; a file that nobody
+claimed, or whose row says that it failed, is somebody else's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from m2a._version import __version__
 from m2a.cluster.places import Place
 from m2a.cluster.recipe import Recipe
 from m2a.errors import ClusterError
-from m2a.runtime.outcomes import DONE
+from m2a.runtime.outcomes import DONE, FAILED
 
 __all__ = ["FOLDER", "ROW", "Made", "Manifest", "Run", "parquet_bytes", "read_parquet"]
 
@@ -77,7 +77,7 @@ class Manifest:
 
     Attributes:
         runs: their names, in order.
-        outputs: name → what is known of it.
+        outputs: name → what is known of it; nothing where the last run that claimed it failed.
     """
 
     runs: Sequence[str]
@@ -95,13 +95,15 @@ class Manifest:
             parts = file.split("/")
             if len(parts) == 3 and not parts[2].startswith("."):
                 by_run.setdefault(parts[1], []).append(file)
-        outputs: dict[str, Made] = {}
+        outputs: dict[str, Made | None] = {}
         for run in sorted(by_run):
             outputs.update(_outputs_of(place, run, by_run[run]))
-        return cls(runs=sorted(by_run), outputs=outputs)
+        known = {name: made for name, made in outputs.items() if made is not None}
+        return cls(runs=sorted(by_run), outputs=known)
 
 
-def _outputs_of(place: Place, run: str, files: Sequence[str]) -> dict[str, Made]:
+def _outputs_of(place: Place, run: str, files: Sequence[str]) -> dict[str, Made | None]:
+    """What a run says of the outputs that it claimed; None of those that failed."""
     claims = f"{FOLDER}/{run}/claims.parquet"
     if claims not in files:  # killed before it wrote anything
         return {}
@@ -111,11 +113,14 @@ def _outputs_of(place: Place, run: str, files: Sequence[str]) -> dict[str, Made]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(place, file, error) from error
     claimed, done = Made(run, recipe, done=False), Made(run, recipe, done=True)
-    found = dict.fromkeys(read_parquet(place, claims)["name"].to_pylist(), claimed)
+    found: dict[str, Made | None] = dict.fromkeys(
+        read_parquet(place, claims)["name"].to_pylist(), claimed
+    )
+    known = {DONE: done, FAILED: None}
     for rows in (file for file in files if "/rows-" in file):
         table = read_parquet(place, rows)
         statuses = zip(table["name"].to_pylist(), table["status"].to_pylist(), strict=True)
-        found.update({name: done for name, status in statuses if status == DONE})
+        found.update({name: known[status] for name, status in statuses if status in known})
     return found
 
 

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from m2a.cluster.names import check_name, is_hidden, is_unicode
 from m2a.errors import ClusterError, UsageError, on_one_line
 from m2a.files import atomic_write, read_regular
 from m2a.runtime.decoding import INPUT_SUFFIXES
@@ -37,7 +39,7 @@ class Listing(NamedTuple):
 
     Attributes:
         names: pictures, relative to the place, with forward slashes, in order.
-        unreadable: folders that could not be looked into, and why.
+        unreadable: folders that could not be looked into, and names that are refused, and why.
     """
 
     names: list[str]
@@ -122,14 +124,18 @@ class Place:
         if self.folder is not None:
             return self._local_pictures(self.folder, recursive=recursive, apart=apart)
         below = self.holds(apart)
-        names = [
-            name
-            for name in self._objects("", recursive=recursive)
-            if PurePosixPath(name).suffix.lower() in INPUT_SUFFIXES
-            and not any(part.startswith(".") for part in name.split("/"))
-            and not (below and name.startswith(below))
-        ]
-        return Listing(sorted(names), {})
+        names, unreadable = [], {}
+        for name in self._objects("", recursive=recursive):
+            other = PurePosixPath(name).suffix.lower() not in INPUT_SUFFIXES
+            if other or is_hidden(name) or (below and name.startswith(below)):
+                continue
+            try:
+                check_name(name)
+            except UsageError as error:
+                unreadable[on_one_line(self.shown(name))] = str(error)
+            else:
+                names.append(name)
+        return Listing(sorted(names), unreadable)
 
     def _local_pictures(self, folder: Path, *, recursive: bool, apart: Place) -> Listing:
         if not folder.is_dir():
@@ -143,14 +149,22 @@ class Place:
         unreadable = search.unreadable
         for path in search.pictures_in(folder):
             name = path.relative_to(folder).as_posix()
-            if name.isascii() or _is_unicode(name):
+            if name.isascii() or is_unicode(name):
                 names.append(name)
             else:
                 unreadable[path] = "found a name that is not UTF-8; rename it"
         return Listing(names, {on_one_line(path): why for path, why in unreadable.items()})
 
     def existing(self, names: Iterable[str]) -> set[str]:
-        """Which of these files are there: asked one by one on this machine, listed elsewhere."""
+        """Which of these files are there: asked one by one on this machine, listed elsewhere.
+
+        Raises:
+            UsageError: as `check_name`.
+            ClusterError: the object store cannot be reached.
+        """
+        names = list(names)
+        for name in names:
+            check_name(name)
         if self.folder is not None:
             folder = self.address
             return {name for name in names if os.path.exists(f"{folder}/{name}")}  # noqa: PTH110
@@ -184,8 +198,9 @@ class Place:
         Its folder is created. On this machine it is renamed into place; an object is put at once.
 
         Raises:
-            OSError, UsageError: it cannot be written.
+            OSError, UsageError: it cannot be written, or has a name that `check_name` refuses.
         """
+        check_name(name)
         if self.folder is not None:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -213,8 +228,10 @@ class Place:
         if self.folder is None:
             return
         for path in self.folder.rglob(".m2a-*.tmp"):
-            if path.stat().st_mtime >= since:
-                path.unlink(missing_ok=True)
+            # An actor that is still about to end may rename it meanwhile.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime >= since:
+                    path.unlink()
 
     def _objects(self, folder: str, *, recursive: bool) -> Iterator[str]:
         system, root = _opened(self.address)
@@ -226,11 +243,6 @@ class Place:
             raise ClusterError(f"{self.shown(folder)}: cannot be listed: {error}") from error
         start = len(base) + 1
         return (info.path[start:] for info in found if info.type == fs.FileType.File)
-
-
-def _is_unicode(name: str) -> bool:
-    """Whether a name can stand in a Parquet file: bytes that are not UTF-8 become surrogates."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _put(system: fs.FileSystem, path: str, data: bytes) -> None:

@@ -51,9 +51,13 @@ def recipe_of(
     dilate: int | None,
     suffix: str | None,
 ) -> Recipe:
-    """The recipe of a bundle and the options of a run; None takes the bundle's own value."""
-    graphs = bundle.graphs[precision]
-    hashes = "".join(graphs[name].sha256 for name in GRAPHS)
+    """The recipe of a bundle and the options of a run; None takes the bundle's own value.
+
+    Raises:
+        BundleError, UsageError: as `Bundle.graph`.
+    """
+    graphs = [bundle.graph(name, precision=precision) for name in GRAPHS]
+    hashes = "".join(hashlib.sha256(graph).hexdigest() for graph in graphs)
     return Recipe(
         model=hashlib.sha256(hashes.encode()).hexdigest(),
         precision=precision,

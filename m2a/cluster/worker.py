@@ -83,8 +83,8 @@ def packed_bundle(bundle: Bundle, *, precision: str) -> dict[str, bytes]:
     """
     files = {MANIFEST: (bundle.path / MANIFEST).read_bytes()}
     for name in GRAPHS:
-        stored = bundle.graphs[precision][name]
-        files[stored.path] = bundle.graph(name, precision=precision)
+        content = bundle.graph(name, precision=precision)
+        files[bundle.graphs[precision][name].path] = content
     if bundle.dense is not None:
         files[bundle.dense.path] = bundle.dense_graph()
     for path in sorted((bundle.path / "engines").rglob("*")):
@@ -102,6 +102,8 @@ def read_photos(batch: pa.Table, order: Order) -> pa.Table:
             return order.source.read(name, limit=limit), None
         except (M2AError, OSError, MemoryError) as error:
             return None, reason_of(order.source.shown(name), error)
+        except Exception as error:
+            return None, _unexpected(order.source.shown(name), error)
 
     with ThreadPoolExecutor(_READERS) as pool:
         found = list(pool.map(read, batch["source"].to_pylist()))
@@ -150,10 +152,8 @@ class Worker:
             name = self._order.source.shown(photo["source"])
             row |= {"status": FAILED, "reason": reason_of(name, error)}
         except Exception as error:
-            # A mistake of ours, or of a library's, that one photo of millions brings to light.
             name = self._order.source.shown(photo["source"])
-            reason = f"{name}: unexpected {type(error).__name__}: {error}"
-            row |= {"status": FAILED, "reason": reason}
+            row |= {"status": FAILED, "reason": _unexpected(name, error)}
         return row | {"seconds": time.perf_counter() - began}
 
     def _deblur(self, photo: Mapping[str, Any], deblurrer: Deblurrer, row: dict[str, Any]) -> None:
@@ -168,6 +168,14 @@ class Worker:
         data = encoded_output(settings, decoded, result, suffix=suffix, origin=output)
         order.destination.write(photo["output"], data)
         row |= {"status": DONE, "coverage": result.coverage, "backend": result.backend}
+
+
+def _unexpected(name: str, error: Exception) -> str:
+    """Why a photo failed: a mistake of ours, or a library's, that one of millions brings to light.
+
+    Raised, it would take along the other photos of its block.
+    """
+    return f"{name}: unexpected {type(error).__name__}: {error}"
 
 
 def _opened(order: Order) -> Deblurrer:

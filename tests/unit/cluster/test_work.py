@@ -15,8 +15,8 @@ from m2a.cluster.places import Place
 from m2a.errors import ClusterError, UsageError
 
 
-def finish(job, names, *, write=True):
-    """What a run leaves that claimed all and finished some."""
+def finish(job, names, *, write=True, failed=()):
+    """What a run leaves that claimed all, finished some, and failed with others."""
     claims = [task.output for task in job.work.tasks]
     run = Run.begin(job.order.destination, job.manifest, job.recipe, claims=claims)
     rows = []
@@ -25,6 +25,8 @@ def finish(job, names, *, write=True):
             if write:
                 job.order.destination.write(task.output, b"deblurred")
             rows.append(job.row(task, status="done", run=run.name))
+        elif task.output in failed:
+            rows.append(job.row(task, status="failed", run=run.name))
     run.commit(rows)
     return run
 
@@ -97,6 +99,19 @@ def test_a_file_of_somebody_else_is_not_replaced_unasked(plan, tmp_path):
     with pytest.raises(UsageError, match="found 1 of the files to write there already, 0 of them"):
         plan()
     assert len(plan(overwrite=True).work.tasks) == PHOTOS
+    assert outputs(plan(skip_existing=True).work.skipped) == [name]
+
+
+@pytest.mark.parametrize("done_before", [False, True])
+def test_a_file_where_a_run_failed_is_somebody_elses(plan, done_before):
+    first = plan()
+    name = first.work.tasks[0].output
+    if done_before:
+        finish(first, [name])
+    finish(plan(threshold=0.9, overwrite=True), [], failed=[name], write=False)
+    first.order.destination.write(name, b"mine")
+    with pytest.raises(UsageError, match="found 1 of the files to write there already, 0 of them"):
+        plan()
     assert outputs(plan(skip_existing=True).work.skipped) == [name]
 
 
