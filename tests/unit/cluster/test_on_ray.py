@@ -111,9 +111,11 @@ def test_after_an_interrupt_the_same_job_does_the_rest(plan, tmp_path):
     for path in tmp_path.joinpath("sharp").rglob("*.*g"):
         Image.open(path).load()
     left = plan()
-    assert len(left.work.skipped) == len(seen) < PHOTOS
+    done = len(left.work.skipped)
+    # A row is written down before it is handed over: the interrupt may come in between.
+    assert len(seen) <= done <= len(seen) + 1 < PHOTOS
     rest = list(deblur_place(left))
-    assert {row["status"] for row in rest[len(seen) :]} == {"done"}
+    assert {row["status"] for row in rest[done:]} == {"done"}
     assert len(rest) == len(pictures(tmp_path / "sharp")) == PHOTOS
 
 
