@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,13 @@ assert hasattr(model.TritonPythonModel, "execute")
     command = [sys.executable, "-c", script, str(repository / model / "7")]
     written(bundle, repository, version=7)
     subprocess.run(command, check=True)
+
+
+def test_the_code_comes_with_its_licence(bundle):
+    """From the package, which holds a copy: an installed one has no folder around it."""
+    licence = (Path(__file__).parents[3] / "LICENSE").read_bytes()
+    files = files_of(bundle, version=7)
+    assert files["m2a/7/m2a/LICENSE"] == files["m2a_file/7/m2a/LICENSE"] == licence
 
 
 def test_the_list_of_contents_has_the_hash_of_every_file(bundle, tmp_path):
