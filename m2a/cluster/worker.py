@@ -24,8 +24,8 @@ from m2a.runtime.decoding import decode_photo, largest_file
 from m2a.runtime.encoding import check_encodable
 from m2a.runtime.loading import Opening, default_memory
 from m2a.runtime.outcomes import DONE, FAILED, reason_of
+from m2a.runtime.output import encoded_output
 from m2a.runtime.settings import Settings
-from m2a.runtime.writing import encoded_output
 
 __all__ = ["FINISHED", "READ", "Order", "Worker", "packed_bundle", "read_photos"]
 
@@ -165,7 +165,14 @@ class Worker:
         row["height"], row["width"] = decoded.pixels.shape[:2]
         check_encodable(suffix=suffix, photo=decoded, origin=output)
         result = deblurrer(decoded.pixels, mask=given_mask(settings.mask, decoded))
-        data = encoded_output(settings, decoded, result, suffix=suffix, origin=output)
+        data = encoded_output(
+            settings,
+            decoded,
+            pixels=result.image,
+            mask=result.mask,
+            suffix=suffix,
+            origin=output,
+        )
         order.destination.write(photo["output"], data)
         row |= {"status": DONE, "coverage": result.coverage, "backend": result.backend}
 

@@ -13,11 +13,12 @@ from m2a.runtime.decoding import decode_photo, largest_file
 from m2a.runtime.encoding import check_encodable, suffix_of
 from m2a.runtime.images import read_photo
 from m2a.runtime.outcomes import SKIPPED, Outcome
+from m2a.runtime.output import encoded_output, is_copied
 from m2a.runtime.photo import Photo
 from m2a.runtime.plan import STREAM, Job
 from m2a.runtime.settings import Settings
 from m2a.runtime.stopwatch import Stopwatch
-from m2a.runtime.writing import check_files, encoded_output, is_copied, write_files
+from m2a.runtime.writing import check_files, write_files
 
 __all__ = ["run_one"]
 
@@ -68,9 +69,18 @@ def run_one(
         write_files(job, settings, photo, result)
         if to_stream:
             _write_stream(
-                encoded_output(settings, photo, result, suffix=written, origin="standard output")
+                encoded_output(
+                    settings,
+                    photo,
+                    pixels=result.image,
+                    mask=result.mask,
+                    suffix=written,
+                    origin="standard output",
+                )
             )
-    copied = (to_stream or job.output is not None) and is_copied(settings, photo, result, written)
+    copied = (to_stream or job.output is not None) and is_copied(
+        settings, photo, mask=result.mask, suffix=written
+    )
     return outcome_of(wanted, result, deblurrer, seconds=watch.seconds, copied=copied)
 
 

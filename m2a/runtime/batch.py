@@ -22,11 +22,12 @@ from m2a.runtime.encoding import check_encodable, takes_quality
 from m2a.runtime.images import Photo, read_mask, read_photo
 from m2a.runtime.journal import Journal
 from m2a.runtime.outcomes import DONE, FAILED, SKIPPED, Outcome, reason_of
+from m2a.runtime.output import is_copied
 from m2a.runtime.plan import Job, Plan, check_not_read, exists
 from m2a.runtime.result import Result
 from m2a.runtime.settings import FULL, Settings
 from m2a.runtime.stopwatch import Stopwatch
-from m2a.runtime.writing import is_copied, write_files
+from m2a.runtime.writing import write_files
 
 __all__ = ["check_mask", "check_plan", "deblur_files", "given_mask", "outcome_of"]
 
@@ -134,7 +135,9 @@ def _deblur(task: _Task, reading: Future[Photo | None], deblurrer: Deblurrer) ->
         path.parent.mkdir(parents=True, exist_ok=True)
     with task.watch.stage("encode"):
         write_files(left, settings, photo, result, journal=task.journal)
-    copied = left.output is not None and is_copied(settings, photo, result, left.output.suffix)
+    copied = left.output is not None and is_copied(
+        settings, photo, mask=result.mask, suffix=left.output.suffix
+    )
     return outcome_of(job, result, deblurrer, seconds=task.watch.seconds, copied=copied)
 
 

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import UsageError
-from m2a.runtime.images import write_photo
+from m2a.runtime.decoding import decode_photo
+from m2a.runtime.images import check_output, write_encoded
+from m2a.runtime.output import encoded_output
 from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Pixels
+from m2a.runtime.settings import Settings
 
 __all__ = ["Result", "photo_of"]
 
@@ -72,7 +75,8 @@ class Result:
         """Writes the deblurred picture as `m2a run` does, whole or not at all.
 
         Where the input was a path, metadata, colour profile and resolution are that file's, and so
-        is the coding where both are of one format.
+        is the coding where both are of one format. Where nothing was restored or changed since, an
+        upright JPEG or lossy WebP file of the same format is copied.
 
         Args:
             path: the file, whose suffix names the format; its folder must exist.
@@ -85,10 +89,32 @@ class Result:
                 format cannot hold the picture, or the picture is of floating point.
             ImageError: it cannot be encoded or written; an existing file is then untouched.
         """
+        path = Path(path)
         photo = self.photo or photo_of(self.image)
-        if strip_metadata:
-            photo = replace(photo, metadata={})
-        write_photo(Path(path), photo, overwrite=overwrite, quality=quality)
+        check_output(path, overwrite=overwrite, photo=photo, quality=quality)
+        if not _is_as_decoded(photo):
+            photo = replace(photo, encoded=None)
+        content = encoded_output(
+            Settings(quality=quality, strip_metadata=strip_metadata),
+            photo,
+            pixels=photo.pixels,
+            mask=self.mask,
+            suffix=path.suffix,
+            origin=str(path),
+        )
+        write_encoded(path, content, overwrite=overwrite)
+
+
+def _is_as_decoded(photo: Photo) -> bool:
+    """Whether `encoded` still is of the photo's arrays, which are the caller's to change."""
+    if photo.encoded is None:
+        return True
+    decoded = decode_photo(photo.encoded, origin="the source", max_pixels=photo.pixels.size)
+    if not np.array_equal(photo.pixels, decoded.pixels):
+        return False
+    if photo.alpha is None or decoded.alpha is None:
+        return photo.alpha is decoded.alpha
+    return np.array_equal(photo.alpha, decoded.alpha)
 
 
 def photo_of(image: Pixels, source: Photo | None = None) -> Photo:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from m2a.errors import ImageError, M2AError, UsageError
 from m2a.runtime.deblurrer import Result
 from m2a.runtime.drawing import compare_picture, motion_picture
-from m2a.runtime.encoding import encode_photo, is_of_format
 from m2a.runtime.images import (
     Photo,
     check_output,
@@ -20,10 +18,11 @@ from m2a.runtime.images import (
     write_photo,
 )
 from m2a.runtime.journal import Journal
+from m2a.runtime.output import encoded_output
 from m2a.runtime.plan import Job, check_named, check_not_read, exists
 from m2a.runtime.settings import Settings
 
-__all__ = ["check_files", "encoded_output", "is_copied", "write_files"]
+__all__ = ["check_files", "write_files"]
 
 
 def check_files(job: Job, settings: Settings, *, photo: Photo | None = None) -> None:
@@ -123,51 +122,16 @@ def _write_deblurred(
 ) -> None:
     quality = settings.quality_for(path.suffix)
     check_output(path, overwrite=settings.overwrite, photo=photo, quality=quality)
-    content = encoded_output(settings, photo, result, suffix=path.suffix, origin=str(path))
+    content = encoded_output(
+        settings,
+        photo,
+        pixels=result.image,
+        mask=result.mask,
+        suffix=path.suffix,
+        origin=str(path),
+    )
     before = _before_replacing(job, settings, photo, journal) if job.in_place else None
     write_encoded(path, content, overwrite=settings.overwrite, before=before)
-
-
-def encoded_output(
-    settings: Settings, photo: Photo, result: Result, *, suffix: str, origin: str
-) -> bytes:
-    """The content of the deblurred picture's file.
-
-    Args:
-        settings: the quality, and whether metadata are left out.
-        photo: the photograph as it was read.
-        result: what the `Deblurrer` made of its pixels.
-        suffix: of the format to write.
-        origin: what error messages call the output.
-
-    Raises:
-        UsageError, ImageError: as `encode_photo`.
-    """
-    if is_copied(settings, photo, result, suffix):
-        assert photo.encoded is not None
-        return photo.encoded
-    metadata = {} if settings.strip_metadata else photo.metadata
-    return encode_photo(
-        replace(photo, pixels=result.image, metadata=metadata, encoded=None),
-        suffix=suffix,
-        quality=settings.quality_for(suffix),
-        origin=origin,
-    )
-
-
-def is_copied(settings: Settings, photo: Photo, result: Result, suffix: str) -> bool:
-    """Whether the output is the source's own bytes: to encode it again would lose for nothing.
-
-    So it is where no pixel was restored, and the source is an upright lossy file of the output's
-    format, of which neither metadata are to be left out nor the quality is to be changed.
-    """
-    return (
-        photo.encoded is not None
-        and not result.mask.any()
-        and not settings.strip_metadata
-        and settings.quality is None
-        and is_of_format(suffix, photo.format)
-    )
 
 
 def _beside(option: str, photo: Photo, result: Result) -> Photo:

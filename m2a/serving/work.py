@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +15,11 @@ from m2a.reports.viewer import motion_path, stroke_widths
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import decode_photo
 from m2a.runtime.drawing import compare_picture, motion_picture
-from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of, takes_quality
+from m2a.runtime.encoding import check_encodable, encode_photo, suffix_of
+from m2a.runtime.output import encoded_output
 from m2a.runtime.photo import Photo
 from m2a.runtime.result import Result
+from m2a.runtime.settings import Settings
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.serving.options import MEDIA_TYPES, DeblurOptions, Output
 
@@ -138,10 +140,14 @@ def _encode(
 ) -> tuple[bytes, str, str]:
     """Content, media type and name of what was asked for."""
     if options.output in (Output.IMAGE, Output.VIEW):
-        metadata = {} if options.strip_metadata else photo.metadata
-        deblurred = replace(photo, pixels=result.image, metadata=metadata)
-        quality = options.quality if takes_quality(suffix) else None
-        content = encode_photo(deblurred, suffix=suffix, quality=quality, origin=ORIGIN)
+        content = encoded_output(
+            Settings(quality=options.quality, strip_metadata=options.strip_metadata),
+            photo,
+            pixels=result.image,
+            mask=result.mask,
+            suffix=suffix,
+            origin=ORIGIN,
+        )
         name, media_type = f"deblurred{suffix}", MEDIA_TYPES[suffix]
         if options.output is Output.IMAGE:
             return content, media_type, name

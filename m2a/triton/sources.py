@@ -15,11 +15,11 @@ __all__ = ["model_files"]
 PACKAGE = Path(__file__).resolve().parent.parent
 
 _CARRIED = (
-    *("__init__.py", "_version.py", "errors.py", "extras.py", "files.py"),
+    *("LICENSE", "__init__.py", "_version.py", "errors.py", "extras.py", "files.py"),
     *("graphs", "machine", "runtime"),
     *("triton/__init__.py", "triton/settings.py", "triton/models"),
 )
-"""What `m2a.triton.models` needs of the package."""
+"""What `m2a.triton.models` needs of the package, and the licence that copies must come with."""
 
 _MODEL = '''\
 """Written by m2a {version}: `m2a triton` writes it again."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from m2a.runtime.backends import Array
 from m2a.runtime.decoding import decode_photo
-from m2a.runtime.encoding import encode_photo, suffix_of
+from m2a.runtime.encoding import suffix_of
+from m2a.runtime.output import encoded_output
+from m2a.runtime.settings import Settings
 from m2a.triton.models.stitching import Request, StitchingModel, input_of
 
 __all__ = ["TritonPythonModel"]
@@ -30,7 +30,13 @@ class TritonPythonModel(StitchingModel):
         result = self.deblur(request, photo.pixels)
         outputs: dict[str, Array] = {"mask": result.mask, "motion": result.motion}
         if "file" in request.requested_output_names():
-            deblurred = replace(photo, pixels=result.image)
-            encoded = encode_photo(deblurred, suffix=suffix_of(photo.format), origin="the output")
+            encoded = encoded_output(
+                Settings(),
+                photo,
+                pixels=result.image,
+                mask=result.mask,
+                suffix=suffix_of(photo.format),
+                origin="the output",
+            )
             outputs["file"] = np.array([encoded], dtype=np.object_)
         return outputs

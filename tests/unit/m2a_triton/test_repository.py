@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,13 @@ assert hasattr(model.TritonPythonModel, "execute")
     command = [sys.executable, "-c", script, str(repository / model / "7")]
     written(bundle, repository, version=7)
     subprocess.run(command, check=True)
+
+
+def test_the_code_comes_with_its_licence(bundle):
+    """From the package, which holds a copy: an installed one has no folder around it."""
+    licence = (Path(__file__).parents[3] / "LICENSE").read_bytes()
+    files = files_of(bundle, version=7)
+    assert files["m2a/7/m2a/LICENSE"] == files["m2a_file/7/m2a/LICENSE"] == licence
 
 
 def test_the_list_of_contents_has_the_hash_of_every_file(bundle, tmp_path):
@@ -114,8 +122,44 @@ def test_what_others_put_there_is_not_lost(bundle, tmp_path, foreign):
     place = repository / foreign
     place.parent.mkdir(parents=True)
     place.write_text("theirs")
-    with pytest.raises(UsageError, match=f"did not write \\({foreign}\\)"):
+    with pytest.raises(UsageError, match=f"did not write.*\\({foreign}\\)"):
         check_replaceable(repository, overwrite=True)
+
+
+@pytest.mark.parametrize("folder", ["__pycache__", "repositories"])
+@pytest.mark.parametrize("foreign", ["notes.txt", "m2a/1/__pycache__/notes.txt", "m2a/1/x.pyc"])
+def test_compiled_python_alone_is_the_servers(bundle, tmp_path, folder, foreign):
+    """Wherever the repository lies."""
+    repository = tmp_path / folder / "repository"
+    repository.parent.mkdir()
+    written(bundle, repository)
+    (repository / foreign).parent.mkdir(exist_ok=True)
+    (repository / foreign).write_text("theirs")
+    with pytest.raises(UsageError, match=f"\\({foreign}\\)"):
+        check_replaceable(repository, overwrite=True)
+
+
+@pytest.mark.parametrize("place", ["another", "m2a/1/m2a"])
+def test_a_link_to_a_folder_is_not_ours(bundle, tmp_path, place):
+    repository = written(bundle, tmp_path / "repository")
+    link = repository / place
+    if link.exists():
+        link.rename(tmp_path / "elsewhere")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+    link.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with pytest.raises(UsageError, match=f"\\({place}\\)"):
+        check_replaceable(repository, overwrite=True)
+
+
+def test_what_an_operator_edited_is_not_lost(bundle, tmp_path):
+    repository = written(bundle, tmp_path / "repository")
+    config = repository / "m2a_file" / "config.pbtxt"
+    config.write_text(config.read_text() + "# ours\n")
+    with pytest.raises(UsageError, match=r"was changed since \(m2a_file/config.pbtxt\)"):
+        check_replaceable(repository, overwrite=True)
+    config.rename(tmp_path / "config.pbtxt")
+    check_replaceable(repository, overwrite=True)
 
 
 @pytest.mark.parametrize("content", ["not json", "[]", '{"files": 3}', None])

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from pictures import noise, pillow
 from PIL import Image
 
 import m2a
@@ -83,3 +84,20 @@ def test_floating_point_has_no_depth_in_a_file(deblurrer, tmp_path, mask):
     with pytest.raises(UsageError, match="float32, expected uint8 or uint16"):
         result.save(tmp_path / "out.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "WebP"])
+def test_a_lossy_file_of_which_nothing_is_restored_is_copied(deblurrer, tmp_path, mask, format_):
+    """As `m2a run` does, unless something else is asked for or the caller changed a pixel."""
+    source = tmp_path / f"in.{format_.lower()}"
+    source.write_bytes(pillow(noise(3, 8, height=40, width=50), format_, quality=60))
+    out = source.with_name(f"out{source.suffix}")
+    result = deblurrer(source, mask=np.zeros_like(mask))
+    result.save(out)
+    assert out.read_bytes() == source.read_bytes()
+    result.save(out, overwrite=True, quality=30)
+    assert len(out.read_bytes()) < len(source.read_bytes())
+    result.image[:] = 0
+    result.save(out, overwrite=True)
+    with Image.open(out) as saved:
+        assert np.asarray(saved).max() < 8
