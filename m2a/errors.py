@@ -85,6 +85,17 @@ def install_command(extra: str) -> str:
     return f"pip install -e '.[{extra}]'"
 
 
+def install_advice(extra: str, *, before: str = "") -> str:
+    """The command with the folder in which it works, to end a sentence.
+
+    Args:
+        extra: the extra, or several joined by commas.
+        before: a command that comes first.
+    """
+    first = f"{before} && " if before else ""
+    return f"in the folder of m2a: {first}{install_command(extra)}"
+
+
 class MissingDependencyError(M2AError):
     """Optional dependencies are not installed.
 
@@ -106,7 +117,7 @@ class MissingDependencyError(M2AError):
         which, verb = ("package", "is") if len(packages) == 1 else ("packages", "are")
         super().__init__(
             f"{purpose} needs the {which} {listed}, which {verb} not installed. "
-            f"{install or f'Install in the folder of m2a: {install_command(extra)}'}"
+            f"{install or f'Install {install_advice(extra)}'}"
         )
         self.packages = packages
         self.extra = extra
