@@ -63,13 +63,19 @@ class BundleError(M2AError):
 
 
 class BundleNotFoundError(BundleError):
-    """There is nothing of a bundle's name."""
+    """There is no bundle of a name."""
 
     exit_code = 2
 
 
 class CheckpointError(M2AError):
     """A file is not a checkpoint, or its weights do not fit the network."""
+
+
+class CheckpointNotFoundError(CheckpointError):
+    """There is no checkpoint of a name."""
+
+    exit_code = 2
 
 
 class BackendError(M2AError):
@@ -133,6 +139,12 @@ class ParityError(M2AError):
 
 class TrainingError(M2AError):
     """Training cannot start or go on: no photographs, a non-finite loss."""
+
+
+class RecipeNotFoundError(TrainingError):
+    """There is no recipe of a name."""
+
+    exit_code = 2
 
 
 class PrecisionError(M2AError):

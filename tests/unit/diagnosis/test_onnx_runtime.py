@@ -41,7 +41,10 @@ def test_a_planted_double_installation_is_found(plant):
     finding = installation_finding(installed, WORKING, gpu=False)
     assert finding.status is Status.BROKEN
     assert "onnxruntime 1.20.1, onnxruntime-gpu 1.19.0" in finding.found
-    expected = "in the folder of m2a: pip uninstall -y onnxruntime onnxruntime-gpu && pip install -e '.[cpu]'"
+    expected = (
+        "in the folder of m2a: pip uninstall -y onnxruntime onnxruntime-gpu && "
+        "pip install -e '.[cpu]'"
+    )
     assert finding.remedy == expected
     assert installation_finding(installed, WORKING, gpu=True).remedy.endswith("'.[gpu]'")
 
