@@ -11,7 +11,7 @@ import importlib
 import click
 
 from m2a._version import __version__
-from m2a.commands.corrections import correction_of
+from m2a.commands.corrections import OPTIONS, correction_of, example_of
 from m2a.errors import M2AError, on_one_line
 
 _COMMANDS = {
@@ -30,6 +30,9 @@ _COMMANDS = {
     "train": "Train M2AENet from a folder of sharp photographs.",
 }
 """Command → its line in the help. The module is `m2a.commands.NAME_command`."""
+
+_WORDS = f"{__name__}.words"
+"""Where the context keeps what followed `m2a`."""
 
 
 class LazyCommands(click.Group):
@@ -50,6 +53,7 @@ class LazyCommands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parses what stands before the command; an option of a command there is told its place."""
         words = list(args)
+        ctx.meta[_WORDS] = words
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -81,6 +85,19 @@ class LazyCommands(click.Group):
         """Runs the command; an error that m2a raised on purpose becomes one line."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            meant = OPTIONS.get(error.option_name)
+            if error.ctx is not None and meant in _options_of(error.ctx.command):
+                error.possibilities = [meant]
+            raise
+        except click.MissingParameter as error:
+            message = error.format_message()
+            if error.ctx is None or "`m2a " in message:  # the parameter has an example of its own
+                raise
+            example = example_of(ctx.meta[_WORDS], error.ctx.command.help or "")
+            if example is None:
+                raise
+            raise click.UsageError(f"{message} {example}", error.ctx) from error
         except M2AError as error:
             click.echo(f"m2a: {on_one_line(error)}", err=True)
             ctx.exit(error.exit_code)
@@ -96,6 +113,10 @@ class LazyCommands(click.Group):
         except KeyboardInterrupt:
             click.echo("m2a: interrupted", err=True)
             ctx.exit(130)
+
+
+def _options_of(command: click.Command) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts}
 
 
 def _print_versions(ctx: click.Context, _: click.Parameter, asked: bool) -> None:

@@ -63,13 +63,19 @@ class BundleError(M2AError):
 
 
 class BundleNotFoundError(BundleError):
-    """There is nothing of a bundle's name."""
+    """There is no bundle of a name."""
 
     exit_code = 2
 
 
 class CheckpointError(M2AError):
     """A file is not a checkpoint, or its weights do not fit the network."""
+
+
+class CheckpointNotFoundError(CheckpointError):
+    """There is no checkpoint of a name."""
+
+    exit_code = 2
 
 
 class BackendError(M2AError):
@@ -83,6 +89,17 @@ class ClusterError(M2AError):
 def install_command(extra: str) -> str:
     """The command that installs an extra, or several joined by commas, from m2a's own folder."""
     return f"pip install -e '.[{extra}]'"
+
+
+def install_advice(extra: str, *, before: str = "") -> str:
+    """The command with the folder in which it works, to end a sentence.
+
+    Args:
+        extra: the extra, or several joined by commas.
+        before: a command that comes first.
+    """
+    first = f"{before} && " if before else ""
+    return f"in the folder of m2a: {first}{install_command(extra)}"
 
 
 class MissingDependencyError(M2AError):
@@ -106,7 +123,7 @@ class MissingDependencyError(M2AError):
         which, verb = ("package", "is") if len(packages) == 1 else ("packages", "are")
         super().__init__(
             f"{purpose} needs the {which} {listed}, which {verb} not installed. "
-            f"{install or f'Install in the folder of m2a: {install_command(extra)}'}"
+            f"{install or f'Install {install_advice(extra)}'}"
         )
         self.packages = packages
         self.extra = extra
@@ -122,6 +139,12 @@ class ParityError(M2AError):
 
 class TrainingError(M2AError):
     """Training cannot start or go on: no photographs, a non-finite loss."""
+
+
+class RecipeNotFoundError(TrainingError):
+    """There is no recipe of a name."""
+
+    exit_code = 2
 
 
 class PrecisionError(M2AError):

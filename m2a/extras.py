@@ -9,12 +9,11 @@ import importlib.util
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
-from m2a.errors import MissingDependencyError, install_command
+from m2a.errors import MissingDependencyError
 
 __all__ = [
     "EXTRAS",
     "check_extras",
-    "install_command",
     "is_installed",
     "missing_packages",
     "needing_extra",

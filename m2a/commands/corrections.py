@@ -7,7 +7,12 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-__all__ = ["correction_of"]
+__all__ = ["OPTIONS", "correction_of", "example_of"]
+
+OPTIONS = {"--force": "--overwrite", "-f": "--overwrite", "-y": "--overwrite"}
+"""What other programs call an option → what m2a does."""
+
+_CHECKPOINTS = (".pth", ".pt", ".safetensors")
 
 
 def correction_of(words: Sequence[str], commands: Collection[str]) -> str | None:
@@ -28,7 +33,28 @@ def correction_of(words: Sequence[str], commands: Collection[str]) -> str | None
     if _is_picture(words[0]):
         return _line(["run", *words])
     close = get_close_matches(words[0].lower(), commands, n=1)
-    return _line([close[0], *words[1:]]) if close else None
+    if close:
+        return _line([close[0], *words[1:]])
+    # `m2a deblur photo.jpg`
+    return _line(["run", *words[1:]]) if any(map(_is_picture, words[1:])) else None
+
+
+def example_of(words: Sequence[str], help_text: str) -> str | None:
+    """What to say to those who left out what a command needs.
+
+    Args:
+        words: what followed `m2a`, of which the first is the command.
+        help_text: of the command, with its example.
+
+    Returns:
+        A sentence with a command line; None where the command has no example.
+    """
+    command, *rest = words
+    if command == "export" and rest and Path(rest[0]).suffix in _CHECKPOINTS:
+        return f"Did you mean `{_line([command, '--ckpt', *rest])}`?"
+    examples = (line.strip() for line in help_text.splitlines())
+    example = next((line for line in examples if line.startswith(f"m2a {command} ")), None)
+    return f"Say it as in `{example}`." if example else None
 
 
 def _command_first(words: Sequence[str], commands: Collection[str]) -> str | None:

@@ -9,7 +9,7 @@ import click
 from m2a.commands.options import EXISTING_OR_NOT, json_option, print_json
 from m2a.extras import check_extras
 from m2a.runtime.bundle import DEFAULT_DIRECTORY, open_bundle
-from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
+from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD, BundleDescription
 
 
 @click.command("export")
@@ -56,6 +56,8 @@ def command(
 ) -> None:
     """Reparameterize a checkpoint, export both ONNX graphs and prove that they agree with torch.
 
+    It takes a minute or two.
+
     \b
     Example:
       m2a export --ckpt model.pth
@@ -90,12 +92,17 @@ def command(
                 "flop_per_pixel": vars(report.cost),
                 "bytes": dict(report.sizes),
                 "parity": dict(report.parity),
+                "replaced": None
+                if report.replaced is None
+                else {"threshold": report.replaced.threshold, "dilate": report.replaced.dilate},
                 "variants": {} if variant is None else {variant.precision: variant.to_json()},
             }
         )
         return
     click.echo(f"\n{report.bundle}: M2AENet, {report.model}")
     click.echo(f"  threshold {threshold:g}, dilation {dilate} pixels")
+    if report.replaced is not None:
+        click.echo(f"  {_replacement(report.replaced, threshold, dilate)}")
     for part, flop in vars(report.cost).items():
         active = "active pixel" if part == "restore" else "pixel"
         click.echo(
@@ -114,3 +121,13 @@ def command(
         )
     option = "" if str(output) == DEFAULT_DIRECTORY else f" --bundle {output}"
     click.echo(f"Next: m2a verify{option}")
+
+
+def _replacement(older: BundleDescription, threshold: float, dilate: int) -> str:
+    """Says that an older bundle was replaced, and which of its defaults changed."""
+    changes = []
+    if older.threshold != threshold:
+        changes.append(f"the threshold was {older.threshold:g} and is {threshold:g}")
+    if older.dilate != dilate:
+        changes.append(f"the dilation was {older.dilate} and is {dilate} pixels")
+    return "; ".join(["replaced the older bundle", *changes])

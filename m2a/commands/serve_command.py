@@ -155,10 +155,13 @@ def command(
     if settings.token is None and not is_loopback(host):
         click.echo("m2a: no token: whoever reaches the service may use it", err=True)
 
+    counted = "1 worker" if workers == 1 else f"{workers} workers"
+
     def tell(address: str) -> None:
-        click.echo(f"{address}: {workers} workers on {deblurrer.backend}", err=True)
+        click.echo(f"{address}: {counted} on {deblurrer.backend}", err=True)
 
     serve(deblurrer, settings, started=tell)
+    click.echo("stopped", err=True)
 
 
 def _token(path: Path | None) -> str | None:
@@ -169,8 +172,13 @@ def _token(path: Path | None) -> str | None:
     try:
         with path.open(encoding="utf-8") as file:
             return file.read(LONGEST_TOKEN).strip()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"--token-file {path}: found no such file, expected a token in it"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the token cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise UsageError(f"{path}: the token cannot be read: {why}") from error
 
 
 def _warm_up(deblurrer: Deblurrer) -> None:

@@ -15,7 +15,8 @@ from m2a.commands.options import (
     json_option,
     print_json,
 )
-from m2a.runtime.bundle import PRECISIONS
+from m2a.errors import UsageError
+from m2a.runtime.bundle import MADE_BY, MANIFEST, PRECISIONS
 from m2a.runtime.images import read_photo
 from m2a.runtime.loading import open_bundle_on
 from m2a.runtime.verify import Verification, verify
@@ -28,6 +29,7 @@ from m2a.runtime.verify import Verification, verify
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
+    metavar="|".join(MADE_BY),
     help="Verify these graphs alone. [default: all that the bundle holds]",
 )
 @json_option
@@ -52,6 +54,11 @@ def command(
     Example:
       m2a verify
     """
+    if image is not None and (image / MANIFEST).is_file():
+        raise UsageError(
+            f"{image}: found a bundle, expected a photo; did you mean "
+            f"`m2a verify --bundle {image}`?"
+        )
     found = chosen_bundle(bundle)
     pixels = None if image is None else read_photo(image).pixels
     outcomes = []
@@ -67,6 +74,7 @@ def command(
         click.echo(f"Reference: {outcomes[0].reference}")
         for outcome in outcomes:
             _print(outcome)
+        click.echo(_verdict(passed=not failed, on_photo=image is not None))
     for outcome in failed:
         stage = outcome.failed
         assert stage is not None
@@ -91,6 +99,13 @@ def _print(outcome: Verification) -> None:
         click.echo(f"  {stage.name:18} {figures}  {stage.measure}")
     if len(outcome.stages) == 1:
         click.echo("  no blur found: the restoration was not compared")
+
+
+def _verdict(*, passed: bool, on_photo: bool) -> str:
+    expected = "the FP32 graphs do on the CPU" if on_photo else "the network in torch did"
+    if passed:
+        return f"passed: this bundle computes what {expected}"
+    return f"FAILED: this bundle does not compute what {expected}"
 
 
 def _to_json(outcomes: Sequence[Verification]) -> dict[str, object]:

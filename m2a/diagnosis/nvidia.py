@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
-from m2a.errors import install_command
+from m2a.errors import install_advice
 from m2a.machine.cuda_driver import CudaDriver
 from m2a.machine.installed import VersionOf
 from m2a.machine.separate_process import Reply
@@ -64,7 +64,7 @@ def tensorrt_finding(
     """
     package = module.replace("_", "-")
     if attempt is None:
-        return missing(topic, "optional; not installed", install_command(package))
+        return missing(topic, "optional; not installed", install_advice(package))
     reply = attempt(module)
     if reply.answer is None:
         return broken(
@@ -92,7 +92,7 @@ def pycuda_finding(*, find: VersionOf, attempt: Callable[[str], Reply]) -> Findi
     topic = "pycuda"
     version = find("pycuda")
     if version is None:
-        return missing(topic, "optional; not installed", install_command("tensorrt"))
+        return missing(topic, "optional; not installed", install_advice("tensorrt"))
     reply = attempt("pycuda.driver")
     if reply.answer is not None:
         return good(topic, version)

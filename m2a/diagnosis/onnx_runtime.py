@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
 from m2a.diagnosis.provider_trial import Trial, Try
-from m2a.errors import install_command
+from m2a.errors import install_advice
 from m2a.machine.installed import VersionOf, version_of
 
 DISTRIBUTIONS = (
@@ -51,10 +51,10 @@ def installation_finding(installed: Mapping[str, str], trial: Trial, *, gpu: boo
         return broken(
             TOPIC,
             f"{len(installed)} packages that overwrite each other's files: {described}",
-            f"pip uninstall -y {' '.join(installed)} && {install_command(wanted)}",
+            install_advice(wanted, before=f"pip uninstall -y {' '.join(installed)}"),
         )
     if not installed and trial.version is None:
-        return broken(TOPIC, trial.failure or "not installed", install_command(wanted))
+        return broken(TOPIC, trial.failure or "not installed", install_advice(wanted))
     again = f"pip install --force-reinstall {' '.join(installed) or 'onnxruntime'}"
     if trial.version is None:
         return broken(TOPIC, f"{described} cannot be imported: {trial.failure}", again)
@@ -91,7 +91,8 @@ def backend_findings(
             yield missing(
                 backend,
                 f"this ONNX Runtime has no {provider}; {_listing(first)}",
-                "with an NVIDIA GPU: pip uninstall -y onnxruntime && " + install_command("gpu"),
+                "with an NVIDIA GPU, "
+                + install_advice("gpu", before="pip uninstall -y onnxruntime"),
             )
         else:
             yield optional_finding(backend, provider, attempt(backend), gpu=gpu)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 
 from m2a.diagnosis.finding import Finding, broken, good, missing
-from m2a.extras import EXTRAS, install_command
+from m2a.errors import install_advice
+from m2a.extras import EXTRAS
 from m2a.machine.installed import VersionOf, version_of
 from m2a.machine.separate_process import Reply, ask
 
@@ -31,7 +32,7 @@ def extra_finding(extra: str, *, find: VersionOf = version_of) -> Finding:
     return missing(
         topic,
         f"optional; not installed: {', '.join(absent)}",
-        install_command(extra),
+        install_advice(extra),
     )
 
 

@@ -25,7 +25,15 @@ from m2a.models.network import M2AENet
 from m2a.runtime.backends import import_onnxruntime
 from m2a.runtime.bundle import DEFAULT_DIRECTORY, REFERENCE, Reference
 from m2a.runtime.bundle_files import check_replaceable, resolve_target, write_bundle
-from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD, DENSE, GRAPHS, MANIFEST, SCHEMA
+from m2a.runtime.manifest import (
+    DEFAULT_DILATE,
+    DEFAULT_THRESHOLD,
+    DENSE,
+    GRAPHS,
+    MANIFEST,
+    SCHEMA,
+    BundleDescription,
+)
 from m2a.runtime.sites import MULTIPLE, PATCH
 
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "numpy")
@@ -42,6 +50,7 @@ class ExportReport:
         cost: FLOP per pixel of each part.
         sizes: file of the bundle → bytes.
         parity: stage → worst error over all cases.
+        replaced: the older bundle that was there, as it was; its files are gone.
     """
 
     bundle: Path
@@ -50,6 +59,7 @@ class ExportReport:
     cost: Cost
     sizes: Mapping[str, int]
     parity: Mapping[str, float]
+    replaced: BundleDescription | None = None
 
 
 def export_bundle(
@@ -96,7 +106,7 @@ def export_bundle(
             f"the threshold must lie in (0, 1), found {threshold}, and the dilation must not be "
             f"negative, found {dilate}"
         )
-    check_replaceable(target)
+    older = check_replaceable(target)
     progress("reading the checkpoint")
     weights = read_checkpoint_file(source)
     network = parse_checkpoint(weights, source)
@@ -157,6 +167,7 @@ def export_bundle(
         cost=count_cost(network.config),
         sizes={name: len(content) for name, content in files.items()},
         parity=parity,
+        replaced=older,
     )
 
 

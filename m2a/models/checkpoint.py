@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from m2a.errors import CheckpointError
+from m2a.errors import CheckpointError, CheckpointNotFoundError
 from m2a.extras import needing_extra
 from m2a.files import atomic_write
 from m2a.models.config import LEVELS, M2AENetConfig
@@ -74,11 +74,11 @@ def read_checkpoint_file(path: Path) -> bytes:
     """Reads a checkpoint's bytes, to parse, and to hash what was parsed.
 
     Raises:
-        CheckpointError: there is no such file.
+        CheckpointNotFoundError: there is no such file.
     """
     if not path.is_file():
         found = "a directory" if path.is_dir() else "no such file"
-        raise CheckpointError(
+        raise CheckpointNotFoundError(
             f"{path}: found {found}, expected a checkpoint: a .safetensors, .pth or .pt file"
         )
     return path.read_bytes()

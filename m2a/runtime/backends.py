@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import BackendError, MissingDependencyError, UsageError, install_command
+from m2a.errors import BackendError, MissingDependencyError, UsageError, install_advice
 from m2a.machine.cores import usable_cores
 from m2a.runtime.io_binding import BoundSession
 
@@ -143,9 +143,9 @@ class OrtRunner:
         if chosen.provider not in available:
             raise BackendError(
                 f"the backend {backend!r} needs ONNX Runtime's {chosen.provider}, but this "
-                f"installation has {', '.join(available)}. With an NVIDIA GPU: pip uninstall -y "
-                f"onnxruntime && {install_command(chosen.extra)}, for both at once break each "
-                f"other; or use --backend {DEFAULT_BACKEND}"
+                f"installation has {', '.join(available)}. With an NVIDIA GPU, "
+                f"{install_advice(chosen.extra, before='pip uninstall -y onnxruntime')}, for both "
+                f"at once break each other; or use --backend {DEFAULT_BACKEND}"
             )
         settings = runtime.SessionOptions()
         settings.log_severity_level = 4  # what fails is raised; nothing is printed behind our back

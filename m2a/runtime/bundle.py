@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,17 +104,33 @@ class Bundle(BundleDescription):
             precision: `fp32`, `fp16` or `int8`.
 
         Raises:
-            UsageError: the bundle has no graphs of that precision.
+            UsageError: there is no such precision, or the bundle has no graphs of it.
             BundleError: the file is missing, not the one that was exported, or breaks the
                 contract of the graphs.
         """
         if precision not in self.graphs:
-            made_by = MADE_BY.get(precision)
+            if precision not in PRECISIONS:
+                raise UsageError(
+                    f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}"
+                )
+            made_by = self._made_by(precision)
             raise UsageError(
                 f"the bundle {self.path} has no {precision} graphs; it has {', '.join(self.graphs)}"
                 + (f"; `{made_by}` makes them" if made_by else "")
             )
         return self._read_graph(self.graphs[precision][name], name, precision=precision)
+
+    def _made_by(self, precision: str) -> str | None:
+        """The command that writes this bundle with such graphs; None where no command does."""
+        command = MADE_BY.get(precision)
+        model = self.manifest.get("model", {})
+        checkpoint = model.get("checkpoint")
+        name = checkpoint.get("name") if isinstance(checkpoint, dict) else None
+        if command is None:
+            return None
+        if isinstance(name, str) and name:
+            command = command.replace("CHECKPOINT", shlex.quote(name))
+        return f"{command} --threshold {self.threshold:g} --dilate {self.dilate}"
 
     def dense_graph(self) -> bytes:
         """Returns the serialised dense restorer.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from m2a.errors import BundleError, UsageError
 from m2a.files import write_folder
-from m2a.runtime.bundle import MANIFEST, PRECISIONS, REFERENCE, open_bundle
+from m2a.runtime.bundle import MANIFEST, PRECISIONS, REFERENCE, Bundle, open_bundle
 
 __all__ = ["check_replaceable", "resolve_target", "write_bundle"]
 
@@ -27,8 +27,11 @@ def resolve_target(path: Path) -> Path:
         raise UsageError(f"{path} cannot be a bundle's directory: {error}") from error
 
 
-def check_replaceable(target: Path) -> None:
+def check_replaceable(target: Path) -> Bundle | None:
     """Refuses a place where a bundle must not be written, before any work is done.
+
+    Returns:
+        The bundle that would be replaced; None where there is none.
 
     Raises:
         UsageError: the parent folder is missing, or what is there is not a bundle or holds more
@@ -37,7 +40,7 @@ def check_replaceable(target: Path) -> None:
     if not target.exists():
         if not target.absolute().parent.is_dir():
             raise UsageError(f"the folder {target.absolute().parent} does not exist")
-        return
+        return None
     if not target.is_dir():
         raise UsageError(f"{target}: found a file, expected a folder; choose another with -o")
     entries = sorted(entry.name for entry in target.iterdir())
@@ -49,9 +52,9 @@ def check_replaceable(target: Path) -> None:
             f"(found {foreign[0]}{more})"
         )
     if not entries:
-        return
+        return None
     try:
-        open_bundle(target)
+        return open_bundle(target)
     except BundleError as error:
         raise UsageError(
             f"{target}: found a damaged bundle, or one of another version, expected a new folder "

@@ -6,8 +6,10 @@ import functools
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from m2a.errors import BackendError, EngineError, MissingDependencyError
+from m2a.extras import check_extras
 from m2a.machine.memory import read_memory
 from m2a.runtime.backends import (
     DEFAULT_BACKEND,
@@ -122,7 +124,7 @@ def open_bundle_on(
     max_memory = default_memory(bundle) if max_memory is None else max_memory
     if backend in PIPELINES:
         try:
-            opened: Deblurrer = importlib.import_module(PIPELINES[backend]).open_on_gpu(
+            opened: Deblurrer = _pipeline(backend).open_on_gpu(
                 bundle,
                 precision=precision,
                 threshold=threshold,
@@ -160,6 +162,19 @@ def open_bundle_on(
         max_memory=max_memory,
         threads=threads if optimize else 1,
     )
+
+
+def _pipeline(backend: str) -> ModuleType:
+    """Imports what opens a backend of `PIPELINES`; the extra that installs it has its name.
+
+    Raises:
+        MissingDependencyError: a package is not installed; it names all that are missing.
+    """
+    try:
+        return importlib.import_module(PIPELINES[backend])
+    except ModuleNotFoundError:
+        check_extras(backend, purpose=f"The backend {backend!r}")
+        raise
 
 
 def default_memory(bundle: Bundle, *, calls: int = 1) -> int:

@@ -32,6 +32,9 @@ MADE_BY = {
 """Precision → the command that writes a bundle with such graphs; those that are missing here no
 command of this version makes."""
 
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
+"""Names of what a bundle is made of end so."""
+
 GRAPHS = ("mask", "restore")
 DENSE = "dense"
 """The graph that a bundle may hold beside those, in FP32."""
@@ -119,7 +122,13 @@ def read_manifest(folder: Path) -> BundleDescription:
             if older
             else "`m2a export --ckpt model.pth` writes one"
         )
-        kind = BundleError if folder.exists() else BundleNotFoundError
+        absent = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        kind = BundleNotFoundError if absent else BundleError
+        if folder.suffix in CHECKPOINT_SUFFIXES and folder.is_file():
+            raise kind(
+                f"{folder} is a checkpoint, not a bundle: `m2a export --ckpt {folder}` makes a "
+                "bundle of it, to give instead"
+            ) from error
         raise kind(
             f"{folder} is not a bundle: cannot read its {MANIFEST} ({error.strerror}). {advice}"
         ) from error

@@ -41,7 +41,10 @@ _LARGEST = {
     "dense.motion": _OF_MOTION,
 }
 _RELATIVE = "error as a share of the reference's own variation (RMS)"
-_LEVELS = "largest difference of the finished picture from its stages, of 255 levels"
+_LEVELS = (
+    "largest difference of the finished picture from one call to its stages put together, of 255 "
+    "levels"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

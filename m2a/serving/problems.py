@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -18,6 +19,7 @@ from m2a.errors import (
     UsageError,
     on_one_line,
 )
+from m2a.serving.options import DeblurOptions
 
 __all__ = ["MEDIA_TYPE", "ProblemDetails", "ProblemError", "answer_problems", "problem_response"]
 
@@ -103,4 +105,12 @@ def _status_of(error: M2AError) -> int:
 def _sentence(error: Mapping[str, object]) -> str:
     place = error.get("loc", ())
     name = place[-1] if isinstance(place, tuple) and place else "the request"
+    if error.get("type") == "extra_forbidden":
+        close = get_close_matches(str(name), DeblurOptions.model_fields, n=1)
+        advice = (
+            f"did you mean {close[0]}?"
+            if close
+            else f"known are {', '.join(DeblurOptions.model_fields)}"
+        )
+        return f"{name!r:.80}: there is no such parameter; {advice}"
     return f"{name}: {error.get('msg')}, found {error.get('input')!r:.80}"

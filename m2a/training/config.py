@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from m2a.errors import MissingDependencyError, TrainingError
+from m2a.errors import MissingDependencyError, RecipeNotFoundError, TrainingError
 from m2a.models.config import PRESETS, M2AENetConfig
 from m2a.training.samples import SynthesisConfig
 
@@ -218,7 +218,8 @@ def read_recipe(path: Path) -> TrainingConfig:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise TrainingError(f"cannot read the recipe {path}: {error.strerror}") from error
+        kind = RecipeNotFoundError if isinstance(error, FileNotFoundError) else TrainingError
+        raise kind(f"cannot read the recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"the recipe {path} is not TOML: {error}") from error
     synthesis = table.pop("synthesis", {})

@@ -57,6 +57,11 @@ def test_another_build_of_the_same_module_counts(without):
         ),
         (["eval", "known"], ["skimage", "onnxruntime"], ["'.[cpu,eval]'"]),
         (["bench", "--plot", "a.png"], ["matplotlib", "onnx"], ["'.[bench]'"]),
+        (
+            ["run", "a.png", "-o", "b.png", "--backend", "tensorrt"],
+            ["filelock", "onnx", "pycuda", "tensorrt"],
+            ["'.[tensorrt]'", "The backend 'tensorrt'"],
+        ),
         (["synth", "photos", "-o", "out"], ["cv2"], ["'.[train]'"]),
         (
             ["build-engine"],

@@ -86,6 +86,7 @@ def test_verify_inspect_and_their_json(invoke):
     table = invoke("verify").stdout
     assert "ok      largest difference of the probability (0 to 1)" in table
     assert "1.0e+00  ok      largest difference of the finished picture" in table
+    assert table.endswith("passed: this bundle computes what the network in torch did\n")
     assert "fp32/mask" in invoke("inspect").stdout
     assert json.loads(invoke("inspect", "--json").stdout)["schema"] == 1
 

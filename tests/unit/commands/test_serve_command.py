@@ -37,7 +37,8 @@ def test_without_the_extra_it_says_which(monkeypatch):
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path):
-    refused("--token-file", str(tmp_path / "none"), code=2, words="the token cannot be read")
+    refused("--token-file", str(tmp_path / "none"), code=2, words="found no such file")
+    refused("--token-file", str(tmp_path), code=2, words="the token cannot be read: Is a dir")
     (tmp_path / "empty").write_text("\n")
     refused("--token-file", str(tmp_path / "empty"), code=2, words="the token is empty")
     refused(code=2, words="the token is empty", M2A_TOKEN="")
@@ -79,7 +80,8 @@ def test_it_serves_until_it_is_told_to_stop_and_ends_well(tmp_path):
     photo = png(noise(3, 8, height=64, width=64))
     with served("--token-file", str(token), M2A_TOKEN="ignored") as (process, address, said):
         workers = min(usable_cores(), 4)
-        assert said[-1].endswith(f": {workers} workers on ort-cpu\n")
+        counted = "1 worker" if workers == 1 else f"{workers} workers"
+        assert said[-1].endswith(f": {counted} on ort-cpu\n")
         headers = HEADERS | {"Authorization": "Bearer from-the-file"}
         with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
             answer = client.post("/v1/deblur", content=photo, headers=headers)
@@ -87,7 +89,7 @@ def test_it_serves_until_it_is_told_to_stop_and_ends_well(tmp_path):
             assert client.post("/v1/deblur", content=photo, headers=HEADERS).status_code == 401
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == "stopped\n"
 
 
 def test_to_all_without_a_token_it_warns():

@@ -61,6 +61,14 @@ class TestWords:
             (("run", "in.png", "in.png"), "m2a run in.png in.png -o sharp/"),
             (("run", "."), "m2a run . -o sharp/"),
             (("report", "in.png"), "m2a report in.png -o report.html"),
+            (("deblur", "in.png", "-o", "out.png"), "m2a run in.png -o out.png"),
+            (("export", "model.pth", "--fp16"), "m2a export --ckpt model.pth --fp16"),
+            (("export",), "m2a export --ckpt model.pth"),
+            (("triton",), "m2a triton -o model_repository"),
+            (
+                ("train",),
+                "m2a train recipes/small-restorer.toml --photos photos -o runs/small",
+            ),
         ],
     )
     def test_what_may_have_been_meant_is_told(self, refused, words, meant):
@@ -69,6 +77,10 @@ class TestWords:
     def test_a_mistyped_option_is_told(self, refused):
         assert "--version" in refused("--verison")
         assert "--threshold" in refused("run", "in.png", "-o", "out.png", "--treshold", "0.3")
+
+    def test_an_option_of_another_name_is_told(self, refused):
+        assert "Did you mean --overwrite?" in refused("run", "in.png", "-o", "out.png", "--force")
+        assert "--overwrite" not in refused("export", "--ckpt", "model.pth", "--force")
 
     def test_nothing_is_made_up(self, refused):
         assert refused("zzz") == (
@@ -246,11 +258,12 @@ def test_the_seconds_include_reading_and_writing(invoke):
         assert all(value > 0 for value in seconds.values())
 
 
-def test_an_absent_precision_names_the_command_that_makes_it(invoke):
+def test_an_absent_precision_names_the_command_that_makes_it(invoke, tiny_checkpoint):
     draw("a.png")
+    name = tiny_checkpoint.name
     for command, output in (("run", "out.png"), ("report", "out.html")):
         (line,) = said(invoke(command, "a.png", "-o", output, "--precision", "fp16"))
-        assert "`m2a export --ckpt CHECKPOINT --fp16` makes them" in line
+        assert f"`m2a export --ckpt {name} --fp16 --threshold 0.5 --dilate 4` makes them" in line
         help_ = " ".join(invoke(command, "--help").stdout.split())
         assert "fp32|fp16 " in help_
         assert "where `m2a export --ckpt CHECKPOINT --fp16` made them" in help_
@@ -284,6 +297,9 @@ EXIT_CODES = {
         "too little memory": ("run", "a.png", "-o", "out.png", "--max-memory", "1K"),
         "an unknown option": ("run", "a.png", "-o", "out.png", "--zzz"),
         "no output": ("run", "a.png"),
+        "a folder that is no bundle": ("run", "a.png", "-o", "out.png", "--bundle", "empty"),
+        "a checkpoint that is not there": ("export", "--ckpt", "nowhere.pth"),
+        "a recipe that is not there": ("train", "no.toml", "--photos", "photos", "-o", "runs"),
     },
     1: {
         "a photo that is damaged": ("run", "bad.png", "-o", "out.png"),
@@ -328,3 +344,16 @@ def test_exit_codes_are_those_of_the_readme(invoke, monkeypatch, code, arguments
         written = {path for path in Path().rglob("*") if path.parts[0] != "done"} - before
         assert not written
         assert Path("there.png").read_text() == "precious"
+
+
+def test_a_checkpoint_is_no_bundle(invoke):
+    draw("a.png")
+    Path("model.pth").write_bytes(b"")
+    (line,) = said(invoke("run", "a.png", "-o", "out.png", "--bundle", "model.pth"))
+    assert "model.pth is a checkpoint, not a bundle: `m2a export --ckpt model.pth`" in line
+
+
+def test_a_bundle_is_no_photo_to_verify_on(invoke, tiny_bundle):
+    refused = invoke("verify", tiny_bundle)
+    assert refused.exit_code == 2
+    assert f"did you mean `m2a verify --bundle {tiny_bundle}`?" in refused.stderr

@@ -41,7 +41,10 @@ def test_a_planted_double_installation_is_found(plant):
     finding = installation_finding(installed, WORKING, gpu=False)
     assert finding.status is Status.BROKEN
     assert "onnxruntime 1.20.1, onnxruntime-gpu 1.19.0" in finding.found
-    expected = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install -e '.[cpu]'"
+    expected = (
+        "in the folder of m2a: pip uninstall -y onnxruntime onnxruntime-gpu && "
+        "pip install -e '.[cpu]'"
+    )
     assert finding.remedy == expected
     assert installation_finding(installed, WORKING, gpu=True).remedy.endswith("'.[gpu]'")
 
@@ -54,7 +57,10 @@ def test_every_second_distribution_counts(other):
 def test_none_is_broken_and_names_the_extra():
     trial = Trial(failure="Running a bundle needs the package 'onnxruntime'")
     finding = judge(trial=trial)
-    assert (finding.status, finding.remedy) == (Status.BROKEN, "pip install -e '.[cpu]'")
+    assert (finding.status, finding.remedy) == (
+        Status.BROKEN,
+        "in the folder of m2a: pip install -e '.[cpu]'",
+    )
 
 
 def test_one_that_cannot_be_imported_is_broken_with_the_reason():

@@ -47,7 +47,7 @@ def test_a_whole_extra_is_good_and_a_lacking_one_names_its_command():
     lacking = extra_finding("export", find=lambda name: None if name == "onnx" else "1.0")
     assert lacking.status is Status.MISSING
     assert lacking.found.endswith("not installed: onnx")
-    assert lacking.remedy == "pip install -e '.[export]'"
+    assert lacking.remedy == "in the folder of m2a: pip install -e '.[export]'"
 
 
 def test_another_distribution_of_the_same_module_stands_in():

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from random_network import TINY, random_network
 
 import m2a.export.exporter
 import m2a.export.parity
+from m2a.cli import main
 from m2a.errors import BundleError, CheckpointError, ParityError, UsageError
 from m2a.export import export_bundle
 from m2a.export.trace import DeployedRestore
@@ -142,6 +144,16 @@ def test_exporting_again_replaces_the_bundle_as_a_whole(tiny_checkpoint, old_bun
     assert [path.name for path in old_bundle.parent.iterdir()] == [old_bundle.name]
     assert steps[0] == "reading the checkpoint"
     assert steps[-1] == "writing the bundle"
+
+
+@pytest.mark.usefixtures("traced")
+def test_what_was_replaced_is_said(tiny_checkpoint, old_bundle):
+    command = ["export", "--ckpt", str(tiny_checkpoint), "-o", str(old_bundle), "--without-dense"]
+    told = CliRunner().invoke(main, [*command, "--threshold", "0.25", "--dilate", "4"])
+    assert told.exit_code == 0, told.output
+    assert "replaced the older bundle; the threshold was 0.5 and is 0.25\n" in told.stdout
+    told = CliRunner().invoke(main, [*command, "--threshold", "0.25", "--json"])
+    assert json.loads(told.stdout)["replaced"] == {"threshold": 0.25, "dilate": 4}
 
 
 @pytest.mark.usefixtures("traced")

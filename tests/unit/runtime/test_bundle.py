@@ -55,6 +55,8 @@ def test_a_missing_graph_is_named(copied):
 def test_a_precision_that_is_not_there_is_a_misuse(tiny_bundle):
     with pytest.raises(UsageError, match="has no int8 graphs; it has fp32"):
         open_bundle(tiny_bundle).graph("mask", precision="int8")
+    with pytest.raises(UsageError, match="unknown precision 'half'; known are fp32, fp16, int8"):
+        open_bundle(tiny_bundle).graph("mask", precision="half")
     with pytest.raises(UsageError, match=r"it has fp32; `m2a export --ckpt .* --fp16` makes"):
         open_bundle(tiny_bundle).graph("mask", precision="fp16")
 
