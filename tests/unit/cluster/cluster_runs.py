@@ -24,7 +24,7 @@ class SlowWorker(Worker):
     """Takes its time, so that something can happen between two photos."""
 
     def _row(self, photo):
-        time.sleep(0.2)
+        time.sleep(0.5)
         return super()._row(photo)
 
 
@@ -75,7 +75,8 @@ def pictures(folder):
     return {
         path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".m2a" not in path.parts
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
 
 
