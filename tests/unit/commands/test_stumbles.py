@@ -83,6 +83,15 @@ class TestWords:
         line = refused(command, address, "-o", "out.html")
         assert line.startswith(f"m2a: {address}: found an address")
 
+    @pytest.mark.parametrize("command", ["run", "report"])
+    def test_an_option_is_given_once(self, refused, command):
+        assert refused(command, "in.png", "-otters.jpg", "-o", "../x3") == (
+            "m2a: -o: found twice (tters.jpg, ../x3), expected once; a file whose name begins with "
+            "- is given as ./-otters.jpg or after --"
+        )
+        line = refused(command, "in.png", "-o", "x", "--dilate", "1", "--dilate=2", "--dilate", "3")
+        assert line == "m2a: --dilate: found 3 times (1, 2, 3), expected once"
+
     def test_an_output_may_be_a_file_or_a_folder(self, refused):
         for line in (refused("run", "in.png", "-o", "o"), refused("run", "a.mp4", "-o", "o")):
             assert "o.png" in line
