@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -337,3 +338,53 @@ def test_exit_codes_are_those_of_the_readme(invoke, monkeypatch, code, arguments
         written = {path for path in Path().rglob("*") if path.parts[0] != "done"} - before
         assert not written
         assert Path("there.png").read_text() == "precious"
+
+
+class TestAFolderThatCannotBeWritten:
+    """Told before any work is done, by the name that was given."""
+
+    @pytest.fixture
+    def in_vain(self, tmp_path, monkeypatch):
+        """Runs a command where no file can be created in the folder `ro`."""
+        opened = Path.open
+
+        def refuse(path, mode="r", **options):
+            if "ro" in path.parts and "r" not in mode:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return opened(path, mode, **options)
+
+        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setenv("M2A_BUNDLE", "missing")  # told first, if it were looked for
+        monkeypatch.chdir(tmp_path)
+
+        def in_vain(*words):
+            Path("ro").mkdir()
+            result = CliRunner().invoke(main, list(map(str, words)))
+            assert result.exit_code == 1, result.output
+            assert list(Path("ro").iterdir()) == []
+            line = result.stderr.splitlines()[-1]
+            assert line.endswith(
+                f"no file can be created in {Path('ro').absolute()}: Permission denied"
+            )
+            return line
+
+        return in_vain
+
+    @pytest.mark.parametrize(
+        ("output", "named"),
+        [("ro/x.png", "ro/x.png"), ("ro/", "ro"), ("ro/out/", "ro/out"), ("ro/a/b/", "ro/a/b")],
+    )
+    def test_run(self, in_vain, photo, output, named):
+        assert in_vain("run", photo, "-o", output).startswith(f"m2a: {named}: cannot be written")
+
+    def test_report(self, in_vain, photo):
+        assert in_vain("report", photo, "-o", "ro/x.html").startswith("m2a: ro/x.html: ")
+
+    def test_triton(self, in_vain):
+        pytest.importorskip("google.protobuf")
+        assert in_vain("triton", "-o", "ro/models").startswith("m2a: ro/models: ")
+
+    def test_export(self, in_vain):
+        pytest.importorskip("torch")
+        line = in_vain("export", "--ckpt", "missing.pth", "-o", "ro/bundle")
+        assert line.startswith("m2a: cannot write the bundle ")
