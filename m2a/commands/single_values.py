@@ -28,7 +28,8 @@ class SingleValues(click.Command):
 
     def _refuse_repetition(self, ctx: click.Context, args: list[str]) -> None:
         parser = self.make_parser(ctx)
-        single = [option for option in self.params if _takes_one_value(option)]
+        options = [option for option in self.params if isinstance(option, click.Option)]
+        single = [option for option in options if _takes_one_value(option)]
         for option in single:
             # In the place of the option of that name, which would store the last value only.
             parser.add_option(obj=option, opts=option.opts, dest=option.name, action="append")
@@ -39,9 +40,7 @@ class SingleValues(click.Command):
                 raise UsageError(_repeated(option, values, args))
 
 
-def _takes_one_value(option: click.Parameter) -> bool:
-    if not isinstance(option, click.Option):
-        return False
+def _takes_one_value(option: click.Option) -> bool:
     return not (option.is_flag or option.multiple or option.count)
 
 

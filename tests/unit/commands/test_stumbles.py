@@ -6,6 +6,7 @@ import errno
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from m2a.cli import main
+from m2a.commands.opening import tell_fallback
 from m2a.commands.run_report import nothing_found
 
 
@@ -83,6 +85,18 @@ class TestWords:
     def test_an_address_is_no_file(self, refused, command, address):
         line = refused(command, address, "-o", "out.html")
         assert line.startswith(f"m2a: {address}: found an address")
+
+    def test_a_number_of_bytes_that_was_meant_otherwise(self, refused):
+        line = refused("run", "in.png", "-o", "out.png", "--max-memory", "2")
+        assert "found 2, which means bytes, expected e.g. 2GiB" in line
+
+    def test_heic_is_not_written(self, refused):
+        assert "HEIC is read, not written" in refused("run", "in.png", "-o", "p.heic")
+
+    def test_a_plot_is_a_png(self, refused):
+        assert refused("bench", "--plot", "g.svg") == (
+            "m2a: --plot g.svg: found the suffix '.svg', expected .png"
+        )
 
     @pytest.mark.parametrize("command", ["run", "report"])
     def test_an_option_is_given_once(self, refused, command):
@@ -199,6 +213,13 @@ class TestNothingFound:
         assert Path("out.jpg").read_bytes() != source.read_bytes()
 
 
+def test_a_fallback_is_told_with_its_reason(capsys):
+    tell_fallback(SimpleNamespace(backend="ort-cpu", fallback_reason=None))
+    assert capsys.readouterr().err == ""
+    tell_fallback(SimpleNamespace(backend="ort-cpu", fallback_reason="there is no GPU"))
+    assert capsys.readouterr().err == "m2a: ort-cpu computes instead: there is no GPU\n"
+
+
 class TestMany:
     def test_what_is_passed_over_is_said_once(self, invoke):
         draw("photos/a.png")
@@ -210,6 +231,9 @@ class TestMany:
         assert summary.endswith(
             "; 1 folder not looked into (--recursive), 2 files of other kinds passed over"
         )
+        *_, first, second, summary = said(invoke("run", "photos", "-o", "out", "-v", "--overwrite"))
+        assert first == "photos/clip.mp4: passed over, no picture by its name"
+        assert second.startswith("photos/notes.txt: ")
         *_, summary = said(invoke("run", "photos", "-o", "photos/out", "--recursive"))
         assert summary.endswith("; 3 files of other kinds passed over")
         *_, summary = said(invoke("run", "photos/*.png", "-o", "more"))
