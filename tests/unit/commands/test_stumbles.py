@@ -90,6 +90,11 @@ class TestWords:
         line = refused("run", "in.png", "-o", "out.png", "--max-memory", "2")
         assert "found 2, which means bytes, expected e.g. 2GiB" in line
 
+    @pytest.mark.parametrize("name", ["masks/", ".", "mask.jpg"])
+    def test_a_mask_is_a_png(self, refused, name):
+        line = refused("run", "in.png", "-o", "out.png", "--mask-out", name)
+        assert line.endswith(", expected .png")
+
     def test_heic_is_not_written(self, refused):
         assert "HEIC is read, not written" in refused("run", "in.png", "-o", "p.heic")
 
