@@ -50,7 +50,7 @@ def check_files(job: Job, settings: Settings, *, photo: Photo | None = None) -> 
         if option != "-o":
             if path.suffix.lower() != ".png":
                 raise UsageError(
-                    f"{option} {path}: found no name that ends with .png, expected one"
+                    f"{option} {path}: found the suffix {path.suffix!r}, expected .png"
                 )
             check_output(path, overwrite=settings.overwrite)
             check_not_read(option, path, [job.source])
