@@ -25,6 +25,7 @@ __all__ = [
     "atomic_file",
     "atomic_write",
     "check_target",
+    "check_writable",
     "read_regular",
     "set_aside",
     "write_folder",
@@ -69,8 +70,37 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: the file exists and `overwrite` is false, `path` is a folder, or its folder
             does not exist.
-        OSError: the file system cannot answer, for instance because the name is too long.
+        OSError: the file system cannot answer, for instance because the name is too long, or as
+            `check_writable`.
     """
+    _check_name(path, overwrite=overwrite)
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a place where nothing can be created, before any work is done.
+
+    Of permissions, quotas, read-only file systems and the like only a trial tells: an empty file is
+    created in the nearest folder above the path that exists, and removed.
+
+    Args:
+        path: the file or the folder to be created or replaced; folders above it may be missing.
+
+    Raises:
+        OSError: no file can be created there. Its `filename` is `path`.
+    """
+    target = _target(path)
+    folder = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
+    trial = folder / _temporary_name()
+    try:
+        trial.open("xb").close()
+        trial.unlink()
+    except OSError as error:
+        why = f"no file can be created in {folder}: {error.strerror}"
+        raise OSError(error.errno, why, str(path)) from error
+
+
+def _check_name(path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise UsageError(f"{path}: found a folder, expected the name of the file to write")
     if path.exists() and not overwrite:
@@ -105,10 +135,9 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         UsageError: as `check_target`.
         OSError: the disk is full, the folder may not be written to, …
     """
-    check_target(path, overwrite=overwrite)
+    _check_name(path, overwrite=overwrite)
     target = _target(path)
-    # Named apart from the target, whose name may already be as long as the file system allows.
-    temporary = target.with_name(f".m2a-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(_temporary_name())
     try:
         # "x" and not `tempfile`: a plain open obeys the umask, `mkstemp` always gives 0600.
         with temporary.open("xb") as stream:
@@ -120,6 +149,9 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
             temporary.replace(target)
         else:
             _place_new(temporary, target)
+    except OSError as error:
+        _name_instead(error, temporary, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -162,6 +194,9 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
             if old.exists() and not target.exists():
                 old.rename(target)
             raise
+    except OSError as error:
+        _name_instead(error, fresh, target)
+        raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         # Where another writer took the place meanwhile, its folder is the newer one.
@@ -173,6 +208,17 @@ def set_aside(target: Path) -> list[Path]:
     """The older folders that a killed `write_folder` had set aside, oldest first."""
     pattern = f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.old"
     return sorted(target.parent.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
+
+
+def _temporary_name() -> str:
+    """Apart from the target's, which may already be as long as the file system allows."""
+    return f".m2a-{secrets.token_hex(8)}.tmp"
+
+
+def _name_instead(error: OSError, hidden: Path, path: Path) -> None:
+    """Names in an error what the caller knows, where it names our own file or what is in it."""
+    if error.filename is not None and Path(error.filename).is_relative_to(hidden):
+        error.filename = str(path)
 
 
 def _take_mode(temporary: Path, target: Path) -> None:

@@ -108,6 +108,8 @@ def command(
     for path in (plot, save):
         if path is not None:
             check_target(path, overwrite=overwrite)
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot {plot}: found the suffix {plot.suffix!r}, expected .png")
     if opening.backend in PIPELINES:
         raise UsageError(
             f"--backend: found {opening.backend}, expected one of {', '.join(BACKENDS)}, which "

@@ -20,13 +20,14 @@ from m2a.commands.options import (
     precision_option,
     resource_options,
 )
+from m2a.errors import on_one_line
 
 if TYPE_CHECKING:
     from m2a.runtime import loading as runtime
     from m2a.runtime.bundle import Bundle
     from m2a.runtime.deblurrer import Deblurrer
 
-__all__ = ["Opening", "opening_options"]
+__all__ = ["Opening", "opening_options", "tell_fallback"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +75,27 @@ class Opening:
     def open(self, bundle: Bundle | None = None) -> Deblurrer:
         """Opens the graphs, of a bundle that was found already or of the one that `find` finds.
 
+        Where another backend computes than was asked for, it is said on standard error.
+
         Raises:
             M2AError: as `m2a.load`.
         """
-        return self.without_bundle().open(self.find() if bundle is None else bundle)
+        deblurrer = self.without_bundle().open(self.find() if bundle is None else bundle)
+        tell_fallback(deblurrer)
+        return deblurrer
 
     def without_bundle(self) -> runtime.Opening:
         """The same for any bundle, as it goes to other machines."""
         from m2a.runtime.loading import Opening
 
         return Opening(**{field.name: getattr(self, field.name) for field in fields(Opening)})
+
+
+def tell_fallback(deblurrer: Deblurrer) -> None:
+    """Says on standard error why a fallback computes, where one does."""
+    if deblurrer.fallback_reason is not None:
+        reason = on_one_line(deblurrer.fallback_reason)
+        click.echo(f"m2a: {deblurrer.backend} computes instead: {reason}", err=True)
 
 
 def opening_options(

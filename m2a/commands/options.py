@@ -78,7 +78,10 @@ class MemorySize(click.ParamType):  # type: ignore[type-arg]  # generic since cl
         if match is None:
             self.fail(f"expected a size such as 2GiB or 800MiB, found {value!r}", param, ctx)
         number, unit = match.groups()
-        return int(float(number) * 1024 ** " KMGT".index(unit.upper() or " "))
+        size = int(float(number) * 1024 ** " KMGT".index(unit.upper() or " "))
+        if not unit and size < 2**20:
+            self.fail(f"found {value}, which means bytes, expected e.g. {number}GiB", param, ctx)
+        return size
 
 
 def resource_options(command: Command) -> Command:

@@ -21,6 +21,7 @@ from m2a.commands.options import (
     recursive_option,
 )
 from m2a.commands.run_report import fields_of, nothing_found
+from m2a.commands.single_values import SingleValues
 from m2a.diagnosis.versions import installed_versions
 from m2a.errors import ImageError, UsageError, on_one_line
 from m2a.files import atomic_write, check_target
@@ -43,7 +44,7 @@ from m2a.runtime.settings import mask_files
 _SUFFIXES = (".html", ".htm")
 
 
-@click.command("report")
+@click.command("report", cls=SingleValues)
 @images_argument
 @output_option(metavar="FILE.html", help="The page to write.", example="report.html")
 @config_option

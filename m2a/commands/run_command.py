@@ -20,13 +20,14 @@ from m2a.commands.options import (
 from m2a.commands.run_one import run_one
 from m2a.commands.run_report import fields_of, line_of
 from m2a.commands.run_several import run_several
+from m2a.commands.single_values import SingleValues
 from m2a.errors import UsageError
 from m2a.runtime.decoding import MAX_PIXELS
 from m2a.runtime.plan import STREAM, is_one_video, plan_jobs, takes_one_file
 from m2a.runtime.settings import Settings
 
 
-@click.command("run")
+@click.command("run", cls=SingleValues)
 @images_argument
 @output_option(
     metavar="FILE|FOLDER/|-",

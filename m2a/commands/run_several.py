@@ -101,6 +101,8 @@ def _run(
             again = "; --skip-existing does the rest another time"
         click.echo(tally.summary(seconds=time.perf_counter() - began) + again, err=True)
         raise
+    for path in plan.passed_over.others if verbose else ():
+        click.echo(f"{on_one_line(path)}: passed over, no picture by its name", err=True)
     if not plan.alone:
         summary = tally.summary(seconds=time.perf_counter() - began)
         click.echo("; ".join(filter(None, [summary, str(plan.passed_over)])), err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from m2a.commands.opening import tell_fallback
 from m2a.commands.options import (
     EXISTING_OR_NOT,
     backend_options,
@@ -66,6 +67,7 @@ def command(
         deblurrer = open_bundle_on(
             found, backend=backend, precision=chosen, allow_fallback=allow_fallback
         )
+        tell_fallback(deblurrer)
         outcomes.append(verify(found, deblurrer, pixels))
     failed = [outcome for outcome in outcomes if outcome.failed is not None]
     if as_json:

@@ -95,14 +95,14 @@ def open_runners(
     allow_fallback: bool = False,
     optimize: bool = True,
     threads: int | None = None,
-) -> list[Runner]:
+) -> list[OrtRunner]:
     """Opens graphs on one backend, all of them or none.
 
     Args:
         graphs: serialised ONNX models.
         backend: a key of `BACKENDS`.
         allow_fallback: use `ort-cpu` for all of them where the backend cannot be used for one;
-            `Runner.backend` says which it was.
+            `Runner.backend` says which it was, and `Runner.fallback_reason` why.
         optimize: False computes node by node as written, on one thread: the slow reference.
         threads: threads of the computation on the CPU; None takes the cores that this process may
             use.
@@ -117,7 +117,7 @@ def open_runners(
     if threads is not None and threads < 1:
         raise UsageError(f"expected at least one thread, found {threads}")
 
-    def opened(backend: str) -> list[Runner]:
+    def opened(backend: str) -> list[OrtRunner]:
         return [
             OrtRunner(graph, backend=backend, optimize=optimize, threads=threads)
             for graph in graphs
@@ -125,14 +125,19 @@ def open_runners(
 
     try:
         return opened(backend)
-    except BackendError:
+    except BackendError as error:
         if not allow_fallback or backend == DEFAULT_BACKEND:
             raise
-        return opened(DEFAULT_BACKEND)
+        runners = opened(DEFAULT_BACKEND)
+        for runner in runners:
+            runner.fallback_reason = str(error)
+        return runners
 
 
 class OrtRunner:
     """A graph in an ONNX Runtime session."""
+
+    fallback_reason: str | None = None
 
     def __init__(
         self, graph: bytes, *, backend: str, optimize: bool, threads: int | None = None

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import ImageNotFoundError, M2AError, UsageError
+from m2a.errors import ImageError, ImageNotFoundError, M2AError, UsageError
+from m2a.files import check_writable
 from m2a.runtime.ahead import one_ahead
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import largest_file
@@ -179,6 +180,7 @@ def check_plan(plan: Plan, settings: Settings) -> None:
         ImageNotFoundError: there is none of the pictures.
         UsageError: files exist and are neither to be replaced nor kept, one mask is given for
             several pictures or would be written over, or a quality where no output has one.
+        ImageError: a folder that is written into cannot be.
     """
     check_mask(settings.mask, photos=len(plan.jobs))
     if plan.jobs and not plan.unreadable and not any(exists(job.source) for job in plan.jobs):
@@ -193,13 +195,26 @@ def check_plan(plan: Plan, settings: Settings) -> None:
             f"--quality: found {settings.quality} and outputs that are all lossless, expected one "
             "that is JPEG, WebP or AVIF"
         )
-    if settings.overwrite or settings.skip_existing:
-        return
-    if existing := plan.existing:
+    existing = [] if settings.overwrite or settings.skip_existing else plan.existing
+    if existing:
         raise UsageError(
             f"found {_named(existing)} already there, expected names that are free; give "
             "--skip-existing to keep them and write the rest, or --overwrite to replace them"
         )
+    _check_folders(plan, settings)
+
+
+def _check_folders(plan: Plan, settings: Settings) -> None:
+    """Refuses folders in which nothing can be created."""
+    left = (job.without_existing() if settings.skip_existing else job for job in plan.jobs)
+    # One file of each folder: what holds for it, holds for the others.
+    tried = {path.parent: path for job in left for path in job.files.values()}
+    try:
+        for path in tried.values():
+            check_writable(path)
+    except OSError as error:
+        folder = Path(error.filename).parent
+        raise ImageError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def _named(files: Sequence[Path]) -> str:

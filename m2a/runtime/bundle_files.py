@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m2a.errors import BundleError, UsageError
-from m2a.files import write_folder
+from m2a.files import check_writable, write_folder
 from m2a.runtime.bundle import MANIFEST, PRECISIONS, REFERENCE, Bundle, open_bundle
 
 __all__ = ["check_replaceable", "resolve_target", "write_bundle"]
@@ -36,7 +36,16 @@ def check_replaceable(target: Path) -> Bundle | None:
     Raises:
         UsageError: the parent folder is missing, or what is there is not a bundle or holds more
             than one, which would be lost.
+        BundleError: nothing can be created there.
     """
+    _check_contents(target)
+    try:
+        check_writable(target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _check_contents(target: Path) -> None:
     if not target.exists():
         if not target.absolute().parent.is_dir():
             raise UsageError(f"the folder {target.absolute().parent} does not exist")
@@ -71,4 +80,8 @@ def write_bundle(target: Path, files: Mapping[str, bytes]) -> None:
     try:
         write_folder(target, files)
     except OSError as error:
-        raise BundleError(f"cannot write the bundle {target}: {error.strerror}") from error
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> BundleError:
+    return BundleError(f"cannot write the bundle {target}: {error.strerror}")

@@ -69,6 +69,7 @@ class Deblurrer:
     Attributes:
         bundle: the bundle it was opened from.
         backend: who computes the graphs: the backend asked for, or the fallback allowed.
+        fallback_reason: why the backend that was asked for does not compute; None where it does.
         precision: of the bundle's graphs that it computes.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is then dilated.
@@ -95,6 +96,7 @@ class Deblurrer:
         check_memory(bundle, max_memory)
         self.bundle = bundle
         self.backend = mask.backend
+        self.fallback_reason: str | None = None
         self.precision = precision
         self.threshold = threshold
         self.dilate = dilate

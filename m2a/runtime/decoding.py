@@ -72,7 +72,7 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
     if name is None:
         kind, advice = describe_other(data)
         raise ImageError(
-            f"{origin}: found {kind}, expected a picture: {', '.join(FORMATS)}"
+            f"{origin}: found {kind}, expected one of {', '.join(FORMATS)}"
             + (advice and f"; {advice}")
         )
     vips = load_vips()

@@ -77,8 +77,9 @@ def check_encodable(
     """
     output = _OUTPUTS.get(suffix.lower())
     if output is None:
+        heic = "HEIC is read, not written: " if suffix.lower() in (".heic", ".heif") else ""
         raise UsageError(
-            f"{origin}: found the suffix {suffix!r}, expected one of {', '.join(_OUTPUTS)}"
+            f"{origin}: {heic}found the suffix {suffix!r}, expected one of {', '.join(_OUTPUTS)}"
         )
     if output is _AVIF and not _writes_avif():
         raise ImageError(

@@ -122,6 +122,7 @@ def open_bundle_on(
     threshold = bundle.threshold if threshold is None else threshold
     dilate = bundle.dilate if dilate is None else dilate
     max_memory = default_memory(bundle) if max_memory is None else max_memory
+    fallback_reason = None
     if backend in PIPELINES:
         try:
             opened: Deblurrer = _pipeline(backend).open_on_gpu(
@@ -132,9 +133,10 @@ def open_bundle_on(
                 max_memory=max_memory,
             )
             return opened
-        except (BackendError, EngineError, MissingDependencyError):
+        except (BackendError, EngineError, MissingDependencyError) as error:
             if not allow_fallback:
                 raise
+            fallback_reason = str(error)
         backend = DEFAULT_BACKEND
     check_backend(backend)
     mask, restore = open_runners(
@@ -151,7 +153,7 @@ def open_bundle_on(
     def open_dense(graph: bytes) -> Runner:
         return open_runners([graph], backend=mask.backend, threads=threads)[0]
 
-    return Deblurrer(
+    deblurrer = Deblurrer(
         bundle,
         mask=mask,
         restore=restore,
@@ -162,6 +164,8 @@ def open_bundle_on(
         max_memory=max_memory,
         threads=threads if optimize else 1,
     )
+    deblurrer.fallback_reason = fallback_reason or mask.fallback_reason
+    return deblurrer
 
 
 def _pipeline(backend: str) -> ModuleType:

@@ -36,19 +36,20 @@ class PassedOver:
 
     Attributes:
         folders: that were not looked into, for that was not asked for.
-        files: of other kinds than pictures.
+        others: files of other kinds than pictures.
     """
 
     folders: int = 0
-    files: int = 0
+    others: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         parts = []
         if self.folders:
             folders = "1 folder" if self.folders == 1 else f"{self.folders} folders"
             parts.append(f"{folders} not looked into (--recursive)")
-        if self.files:
-            files = "1 file" if self.files == 1 else f"{self.files} files"
+        if self.others:
+            count = len(self.others)
+            files = "1 file" if count == 1 else f"{count} files"
             parts.append(f"{files} of other kinds passed over")
         return ", ".join(parts)
 
@@ -59,12 +60,13 @@ class Search:
     def __init__(self, *, recursive: bool, apart: Sequence[str] = ()) -> None:
         self._recursive, self._apart = recursive, apart
         self.unreadable: dict[Path, str] = {}
-        self._folders = self._files = 0
+        self._folders = 0
+        self._others: list[Path] = []
 
     @property
     def passed_over(self) -> PassedOver:
         """What was met so far and not taken."""
-        return PassedOver(folders=self._folders, files=self._files)
+        return PassedOver(folders=self._folders, others=tuple(self._others))
 
     def sources(self, text: str) -> list[tuple[Path, Path]]:
         """One input's pictures and their paths below the output."""
@@ -106,7 +108,7 @@ class Search:
                 if Path(file).suffix.lower() in INPUT_SUFFIXES:
                     yield here / file
                 else:
-                    self._files += 1
+                    self._others.append(here / file)
 
     def _note(self, error: OSError) -> None:
         self.unreadable[Path(error.filename)] = f"cannot be read: {error.strerror}"

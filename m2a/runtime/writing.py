@@ -47,9 +47,11 @@ def check_files(job: Job, settings: Settings, *, photo: Photo | None = None) -> 
     checked: dict[str, str] = {}
     for option, path in job.files.items():
         if option != "-o":
-            check_output(path, overwrite=settings.overwrite)
             if path.suffix.lower() != ".png":
-                raise UsageError(f"{path}: found the suffix {path.suffix!r}, expected .png")
+                raise UsageError(
+                    f"{option} {path}: found the suffix {path.suffix!r}, expected .png"
+                )
+            check_output(path, overwrite=settings.overwrite)
             check_not_read(option, path, [job.source])
         check_not_read(option, path, settings.mask_files)
         other = checked.setdefault(os.path.realpath(path), option)

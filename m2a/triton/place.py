@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m2a.errors import UsageError
-from m2a.files import read_regular
+from m2a.files import check_writable, read_regular
 
 __all__ = ["CONTENTS", "check_replaceable"]
 
@@ -26,7 +26,13 @@ def check_replaceable(target: Path, *, overwrite: bool) -> None:
         UsageError: the parent folder is missing, or something is there that is not a repository
             of ours, holds what we did not write or what was changed since, or may not be
             overwritten.
+        OSError: as `check_writable`.
     """
+    _check_contents(target, overwrite=overwrite)
+    check_writable(target)
+
+
+def _check_contents(target: Path, *, overwrite: bool) -> None:
     if not target.exists():
         if not target.absolute().parent.is_dir():
             raise UsageError(f"the folder {target.absolute().parent} does not exist")

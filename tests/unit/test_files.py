@@ -104,3 +104,17 @@ def test_a_symbolic_link_is_followed(tmp_path, overwrite):
     files.atomic_write(link, b"new", overwrite=overwrite)
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
+
+
+def test_an_error_names_the_callers_file_and_not_the_temporary_one(tmp_path, monkeypatch):
+    def refuse(path, mode="r", **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError) as file:
+        files.atomic_write(tmp_path / "out.bin", b"", overwrite=False)
+    assert file.value.filename == str(tmp_path / "out.bin")
+    with pytest.raises(PermissionError) as folder:
+        files.write_folder(tmp_path / "out", {"a/b": b""})
+    assert folder.value.filename == str(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

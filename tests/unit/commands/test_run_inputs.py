@@ -416,7 +416,7 @@ class TestStreams:
         assert result.exit_code == 1
         assert result.stdout_bytes == b""
         assert lines(result) == [
-            "m2a: standard input: found an unknown kind of file, expected a picture: "
+            "m2a: standard input: found an unknown kind of file, expected one of "
             "JPEG, PNG, TIFF, WebP, AVIF/HEIF"
         ]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from m2a.cli import main
+from m2a.commands.opening import tell_fallback
 from m2a.commands.run_report import nothing_found
 
 
@@ -94,6 +97,32 @@ class TestWords:
     def test_an_address_is_no_file(self, refused, command, address):
         line = refused(command, address, "-o", "out.html")
         assert line.startswith(f"m2a: {address}: found an address")
+
+    def test_a_number_of_bytes_that_was_meant_otherwise(self, refused):
+        line = refused("run", "in.png", "-o", "out.png", "--max-memory", "2")
+        assert "found 2, which means bytes, expected e.g. 2GiB" in line
+
+    @pytest.mark.parametrize("name", ["masks/", ".", "mask.jpg"])
+    def test_a_mask_is_a_png(self, refused, name):
+        line = refused("run", "in.png", "-o", "out.png", "--mask-out", name)
+        assert line.endswith(", expected .png")
+
+    def test_heic_is_not_written(self, refused):
+        assert "HEIC is read, not written" in refused("run", "in.png", "-o", "p.heic")
+
+    def test_a_plot_is_a_png(self, refused):
+        assert refused("bench", "--plot", "g.svg") == (
+            "m2a: --plot g.svg: found the suffix '.svg', expected .png"
+        )
+
+    @pytest.mark.parametrize("command", ["run", "report"])
+    def test_an_option_is_given_once(self, refused, command):
+        assert refused(command, "in.png", "-otters.jpg", "-o", "../x3") == (
+            "m2a: -o: found twice (tters.jpg, ../x3), expected once; a file whose name begins with "
+            "- is given as ./-otters.jpg or after --"
+        )
+        line = refused(command, "in.png", "-o", "x", "--dilate", "1", "--dilate=2", "--dilate", "3")
+        assert line == "m2a: --dilate: found 3 times (1, 2, 3), expected once"
 
     def test_an_output_may_be_a_file_or_a_folder(self, refused):
         for line in (refused("run", "in.png", "-o", "o"), refused("run", "a.mp4", "-o", "o")):
@@ -201,6 +230,13 @@ class TestNothingFound:
         assert Path("out.jpg").read_bytes() != source.read_bytes()
 
 
+def test_a_fallback_is_told_with_its_reason(capsys):
+    tell_fallback(SimpleNamespace(backend="ort-cpu", fallback_reason=None))
+    assert capsys.readouterr().err == ""
+    tell_fallback(SimpleNamespace(backend="ort-cpu", fallback_reason="there is no GPU"))
+    assert capsys.readouterr().err == "m2a: ort-cpu computes instead: there is no GPU\n"
+
+
 class TestMany:
     def test_what_is_passed_over_is_said_once(self, invoke):
         draw("photos/a.png")
@@ -212,6 +248,9 @@ class TestMany:
         assert summary.endswith(
             "; 1 folder not looked into (--recursive), 2 files of other kinds passed over"
         )
+        *_, first, second, summary = said(invoke("run", "photos", "-o", "out", "-v", "--overwrite"))
+        assert first == "photos/clip.mp4: passed over, no picture by its name"
+        assert second.startswith("photos/notes.txt: ")
         *_, summary = said(invoke("run", "photos", "-o", "photos/out", "--recursive"))
         assert summary.endswith("; 3 files of other kinds passed over")
         *_, summary = said(invoke("run", "photos/*.png", "-o", "more"))
@@ -357,3 +396,53 @@ def test_a_bundle_is_no_photo_to_verify_on(invoke, tiny_bundle):
     refused = invoke("verify", tiny_bundle)
     assert refused.exit_code == 2
     assert f"did you mean `m2a verify --bundle {tiny_bundle}`?" in refused.stderr
+
+
+class TestAFolderThatCannotBeWritten:
+    """Told before any work is done, by the name that was given."""
+
+    @pytest.fixture
+    def in_vain(self, tmp_path, monkeypatch):
+        """Runs a command where no file can be created in the folder `ro`."""
+        opened = Path.open
+
+        def refuse(path, mode="r", **options):
+            if "ro" in path.parts and "r" not in mode:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return opened(path, mode, **options)
+
+        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setenv("M2A_BUNDLE", "missing")  # told first, if it were looked for
+        monkeypatch.chdir(tmp_path)
+
+        def in_vain(*words):
+            Path("ro").mkdir()
+            result = CliRunner().invoke(main, list(map(str, words)))
+            assert result.exit_code == 1, result.output
+            assert list(Path("ro").iterdir()) == []
+            line = result.stderr.splitlines()[-1]
+            assert line.endswith(
+                f"no file can be created in {Path('ro').absolute()}: Permission denied"
+            )
+            return line
+
+        return in_vain
+
+    @pytest.mark.parametrize(
+        ("output", "named"),
+        [("ro/x.png", "ro/x.png"), ("ro/", "ro"), ("ro/out/", "ro/out"), ("ro/a/b/", "ro/a/b")],
+    )
+    def test_run(self, in_vain, photo, output, named):
+        assert in_vain("run", photo, "-o", output).startswith(f"m2a: {named}: cannot be written")
+
+    def test_report(self, in_vain, photo):
+        assert in_vain("report", photo, "-o", "ro/x.html").startswith("m2a: ro/x.html: ")
+
+    def test_triton(self, in_vain):
+        pytest.importorskip("google.protobuf")
+        assert in_vain("triton", "-o", "ro/models").startswith("m2a: ro/models: ")
+
+    def test_export(self, in_vain):
+        pytest.importorskip("torch")
+        line = in_vain("export", "--ckpt", "missing.pth", "-o", "ro/bundle")
+        assert line.startswith("m2a: cannot write the bundle ")

@@ -19,7 +19,7 @@ def test_an_animation_is_named_and_what_to_do_with_it():
     with pytest.raises(ImageError) as caught:
         decode_photo(content.getvalue(), origin="a.gif")
     assert str(caught.value) == (
-        "a.gif: found a GIF picture, expected a picture: JPEG, PNG, TIFF, WebP, AVIF/HEIF; "
+        "a.gif: found a GIF picture, expected one of JPEG, PNG, TIFF, WebP, AVIF/HEIF; "
         "animated pictures are not read; save the first frame as PNG"
     )
 
