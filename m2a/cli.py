@@ -88,7 +88,9 @@ class LazyCommands(click.Group):
         except click.NoSuchOption as error:
             meant = OPTIONS.get(error.option_name)
             if error.ctx is not None and meant in _options_of(error.ctx.command):
-                error.possibilities = [meant]
+                raise click.NoSuchOption(
+                    error.option_name, possibilities=[meant], ctx=error.ctx
+                ) from error
             raise
         except click.MissingParameter as error:
             message = error.format_message()

@@ -38,14 +38,15 @@ def check_replaceable(target: Path) -> Bundle | None:
             than one, which would be lost.
         BundleError: nothing can be created there.
     """
-    _check_contents(target)
+    older = _older_bundle(target)
     try:
         check_writable(target)
     except OSError as error:
         raise _unwritable(target, error) from error
+    return older
 
 
-def _check_contents(target: Path) -> None:
+def _older_bundle(target: Path) -> Bundle | None:
     if not target.exists():
         if not target.absolute().parent.is_dir():
             raise UsageError(f"the folder {target.absolute().parent} does not exist")
