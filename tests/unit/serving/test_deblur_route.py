@@ -168,6 +168,7 @@ def test_headers_tell_stages_and_backend(client, jpeg):
         ({"quality": 101}, "quality"),
         ({"format": "gif"}, "format: Input should be 'jpeg'"),
         ({"output": "all"}, "output"),
+        ({"treshold": 0.5}, "did you mean threshold?"),
     ],
 )
 def test_parameters_that_cannot_be_meant_are_refused(client, jpeg, params, words):
