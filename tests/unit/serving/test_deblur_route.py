@@ -160,7 +160,6 @@ def test_headers_tell_stages_and_backend(client, jpeg):
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"treshold": 0.3}, "treshold: Extra inputs"),
         ({"threshold": 0}, "threshold: Input should be greater than 0"),
         ({"threshold": "nan"}, "threshold"),
         ({"dilate": -1}, "dilate"),
