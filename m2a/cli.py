@@ -89,8 +89,8 @@ class LazyCommands(click.Group):
             meant = OPTIONS.get(error.option_name)
             if meant is None or error.ctx is None or meant not in _options_of(error.ctx.command):
                 raise
-            raise click.NoSuchOption(
-                error.option_name, possibilities=[meant], ctx=error.ctx
+            raise click.UsageError(
+                f"No such option {error.option_name!r}. Did you mean {meant!r}?", error.ctx
             ) from error
         except click.MissingParameter as error:
             message = error.format_message()

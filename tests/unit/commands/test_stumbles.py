@@ -80,7 +80,7 @@ class TestWords:
 
     def test_an_option_of_another_name_is_told(self, refused):
         line = refused("run", "in.png", "-o", "out.png", "--force")
-        assert "Did you mean" in line  # older and newer click quote the name differently
+        assert "Did you mean" in line
         assert "--overwrite" in line
         assert "--overwrite" not in refused("export", "--ckpt", "model.pth", "--force")
 
