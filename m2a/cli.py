@@ -87,11 +87,11 @@ class LazyCommands(click.Group):
             return super().invoke(ctx)
         except click.NoSuchOption as error:
             meant = OPTIONS.get(error.option_name)
-            if error.ctx is not None and meant in _options_of(error.ctx.command):
-                raise click.NoSuchOption(
-                    error.option_name, possibilities=[meant], ctx=error.ctx
-                ) from error
-            raise
+            if meant is None or error.ctx is None or meant not in _options_of(error.ctx.command):
+                raise
+            raise click.UsageError(
+                f"No such option {error.option_name!r}. Did you mean {meant!r}?", error.ctx
+            ) from error
         except click.MissingParameter as error:
             message = error.format_message()
             if error.ctx is None or "`m2a " in message:  # the parameter has an example of its own

@@ -10,9 +10,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from m2a.benchmark.analysis import Growth
 from m2a.benchmark.measure import COMPUTED
 from m2a.cli import main
 from m2a.commands import bench_command
+from m2a.commands.bench_command import _where_dense_pays
 from m2a.export import export_bundle
 from m2a.machine.cores import usable_cores
 
@@ -187,3 +189,17 @@ def test_nothing_is_replaced_unasked(tiny_bundle, tmp_path):
     found = run(*SMALL, "--bundle", tiny_bundle, "--save", kept)
     assert found.exit_code == 2
     assert kept.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said"),
+    [
+        ({0.1: 5.0, 1.0: 1.02}, "dense is slower at all of these coverages"),
+        ({0.1: 5.0, 1.0: 1.003}, "dense is as fast at 100%, and slower below"),
+    ],
+)
+def test_a_ratio_that_is_printed_as_one_is_no_slower(ratios, said):
+    growth = Growth(
+        size=(8, 8), precision="fp32", r_squared=None, dense_ratio=ratios, crossover=None
+    )
+    assert _where_dense_pays(growth) == said

@@ -82,7 +82,9 @@ class TestWords:
         assert "--threshold" in refused("run", "in.png", "-o", "out.png", "--treshold", "0.3")
 
     def test_an_option_of_another_name_is_told(self, refused):
-        assert "Did you mean --overwrite?" in refused("run", "in.png", "-o", "out.png", "--force")
+        line = refused("run", "in.png", "-o", "out.png", "--force")
+        assert "Did you mean" in line
+        assert "--overwrite" in line
         assert "--overwrite" not in refused("export", "--ckpt", "model.pth", "--force")
 
     def test_nothing_is_made_up(self, refused):

@@ -57,7 +57,9 @@ def test_a_precision_that_is_not_there_is_a_misuse(tiny_bundle):
         open_bundle(tiny_bundle).graph("mask", precision="int8")
     with pytest.raises(UsageError, match="unknown precision 'half'; known are fp32, fp16, int8"):
         open_bundle(tiny_bundle).graph("mask", precision="half")
-    with pytest.raises(UsageError, match=r"it has fp32; `m2a export --ckpt .* --fp16` makes"):
+    with pytest.raises(
+        UsageError, match=r"it has fp32; `m2a export --ckpt .* --fp16 --threshold .*` makes"
+    ):
         open_bundle(tiny_bundle).graph("mask", precision="fp16")
 
 
