@@ -15,6 +15,10 @@ _COMMANDS: Mapping[str, str] = {
     "extra eval": "m2a eval",
     "extra train": "m2a train and m2a synth",
     "extra video": "m2a run on a video",
+    "extra serve": "m2a serve",
+    "extra ray": "m2a run --ray",
+    "extra triton": "m2a triton",
+    "TensorRT for RTX": "m2a build-engine",
 }
 """Topic → what it makes possible beside deblurring photos."""
 
@@ -45,4 +49,4 @@ def works(findings: Sequence[Finding]) -> list[str]:
     if not backends:
         return []
     others = [command for topic, command in _COMMANDS.items() if topic in good]
-    return [f"m2a run with {' or '.join(backends)}", *others]
+    return [f"m2a run and m2a report with {' or '.join(backends)}", *others]

@@ -42,7 +42,9 @@ def test_it_ends_with_the_counts_and_what_works(diagnosed):
         GOOD, *found, not_applicable("Jetson", "none")
     ).stdout.splitlines()
     assert counts == "6 good, 2 missing (optional), 0 broken"
-    assert works == "works on this machine: m2a run with ort-cpu; m2a run on a video"
+    assert works == (
+        "works on this machine: m2a run and m2a report with ort-cpu; m2a run on a video"
+    )
     *_, counts, works = diagnosed(GOOD, BROKEN, *found[1:]).stdout.splitlines()
     assert counts.endswith("1 broken")
     assert works == "works on this machine: nothing before what is broken is mended"
