@@ -209,12 +209,20 @@ def _check_folders(plan: Plan, settings: Settings) -> None:
     left = (job.without_existing() if settings.skip_existing else job for job in plan.jobs)
     # One file of each folder: what holds for it, holds for the others.
     tried = {path.parent: path for job in left for path in job.files.values()}
+    errors = [error for path in tried.values() if (error := _obstacle(path)) is not None]
+    # Where some can be written, the photos of the others fail by themselves.
+    if errors and len(errors) == len(tried):
+        folder = Path(errors[0].filename).parent
+        raise ImageError(f"{folder}: cannot be written: {errors[0].strerror}") from errors[0]
+
+
+def _obstacle(path: Path) -> OSError | None:
+    """What keeps a file from being created, if anything does."""
     try:
-        for path in tried.values():
-            check_writable(path)
+        check_writable(path)
     except OSError as error:
-        folder = Path(error.filename).parent
-        raise ImageError(f"{folder}: cannot be written: {error.strerror}") from error
+        return error
+    return None
 
 
 def _named(files: Sequence[Path]) -> str:

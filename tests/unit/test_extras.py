@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,9 @@ def test_another_build_of_the_same_module_counts(without):
     assert missing_packages("bench") == ["matplotlib"]
 
 
+PHOTO = str(Path(__file__).resolve().parents[2] / "examples" / "shuttle.png")
+
+
 @pytest.mark.parametrize(
     ("arguments", "hidden", "extras"),
     [
@@ -58,7 +62,7 @@ def test_another_build_of_the_same_module_counts(without):
         (["eval", "known"], ["skimage", "onnxruntime"], ["'.[cpu,eval]'"]),
         (["bench", "--plot", "a.png"], ["matplotlib", "onnx"], ["'.[bench]'"]),
         (
-            ["run", "a.png", "-o", "b.png", "--backend", "tensorrt"],
+            ["run", PHOTO, "-o", "b.png", "--backend", "tensorrt"],
             ["filelock", "onnx", "pycuda", "tensorrt"],
             ["'.[tensorrt]'", "The backend 'tensorrt'"],
         ),

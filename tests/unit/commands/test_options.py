@@ -11,7 +11,7 @@ from m2a.commands.options import MemorySize
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        ("1024", 1024),
+        ("1048576", 2**20),
         ("512K", 512 * 2**10),
         ("800MiB", 800 * 2**20),
         ("800 mb", 800 * 2**20),

@@ -88,6 +88,7 @@ def test_rgb_is_that_of_swscale(pix_fmt):
         dst_colorspace=1,
         src_color_range=2 if full else 1,
         dst_color_range=2,
+        threads=1,  # its threads get the first pixels of their slices wrong now and then
     ).to_ndarray()
     # It scales 8 bits by 256 in 65535ths: a white of 254/255.
     assert np.abs(coding(pix_fmt).to_rgb(planes) - other).max() < 1.1 / 255
