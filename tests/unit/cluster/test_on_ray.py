@@ -101,14 +101,6 @@ def test_a_killed_actor_loses_nothing_and_doubles_nothing(invoke, plan, tmp_path
     assert [row["status"] for row in report_of(tmp_path / "sharp")] == ["skipped"] * PHOTOS
 
 
-@pytest.fixture
-def interruptible():
-    """A shell starts what runs in its background with Ctrl-C ignored, and Python leaves it so."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 def test_after_an_interrupt_the_same_job_does_the_rest(plan, tmp_path):
     pickle_by_value()

@@ -189,6 +189,7 @@ def test_a_profile_that_does_not_ascend_is_refused(tensorrt, tiny_graphs):
         build_plan(tensorrt, tiny_graphs["mask"].SerializeToString(), [wrong], target="sm86")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_build_and_the_next_one_works(tensorrt, tiny_graphs):
     graph = tiny_graphs["restore"].SerializeToString()
     interrupted = threading.Event()
