@@ -24,6 +24,7 @@ _BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
 __all__ = [
     "atomic_file",
     "atomic_write",
+    "check_name",
     "check_target",
     "check_writable",
     "read_regular",
@@ -73,7 +74,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         OSError: the file system cannot answer, for instance because the name is too long, or as
             `check_writable`.
     """
-    _check_name(path, overwrite=overwrite)
+    check_name(path, overwrite=overwrite)
     check_writable(path)
 
 
@@ -100,7 +101,8 @@ def check_writable(path: Path) -> None:
         raise OSError(error.errno, why, str(path)) from error
 
 
-def _check_name(path: Path, *, overwrite: bool) -> None:
+def check_name(path: Path, *, overwrite: bool) -> None:
+    """The part of `check_target` that creates nothing, for those who are about to write."""
     if path.is_dir():
         raise UsageError(f"{path}: found a folder, expected the name of the file to write")
     if path.exists() and not overwrite:
@@ -135,7 +137,7 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         UsageError: as `check_target`.
         OSError: the disk is full, the folder may not be written to, …
     """
-    _check_name(path, overwrite=overwrite)
+    check_name(path, overwrite=overwrite)
     target = _target(path)
     temporary = target.with_name(_temporary_name())
     try:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import ImageError, ImageNotFoundError, UsageError
-from m2a.files import atomic_write, check_target, read_regular
+from m2a.files import atomic_write, check_name, check_writable, read_regular
 from m2a.runtime.decoding import MAX_PIXELS, decode_photo, largest_file
 from m2a.runtime.encoding import JPEG_QUALITY, OUTPUT_SUFFIXES, check_encodable, encode_photo
 from m2a.runtime.photo import Photo
@@ -90,7 +90,7 @@ def write_photo(
         ImageError: the picture cannot be encoded or the file cannot be written. An existing
             file is then untouched.
     """
-    check_output(path, overwrite=overwrite, photo=photo, quality=quality)
+    check_before_encoding(path, overwrite=overwrite, photo=photo, quality=quality)
     data = encode_photo(photo, suffix=path.suffix, quality=quality, origin=str(path))
     write_encoded(path, data, overwrite=overwrite)
 
@@ -139,9 +139,20 @@ def check_output(
             or size; the quality is out of range or the format is always lossless.
         ImageError: the file system refuses the name.
     """
+    check_before_encoding(path, overwrite=overwrite, photo=photo, quality=quality)
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def check_before_encoding(
+    path: Path, *, overwrite: bool, photo: Photo | None, quality: int | None = None
+) -> None:
+    """`check_output` without the trial whether a file can be created: that is about to be seen."""
     check_encodable(suffix=path.suffix, photo=photo, quality=quality, origin=str(path))
     try:
-        check_target(path, overwrite=overwrite)
+        check_name(path, overwrite=overwrite)
     except OSError as error:
         raise _unwritable(path, error) from error
 

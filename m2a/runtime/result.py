@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from m2a.errors import UsageError
 from m2a.runtime.decoding import decode_photo
-from m2a.runtime.images import check_output, write_encoded
+from m2a.runtime.images import check_before_encoding, write_encoded
 from m2a.runtime.output import encoded_output
 from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Pixels
@@ -91,7 +91,7 @@ class Result:
         """
         path = Path(path)
         photo = self.photo or photo_of(self.image)
-        check_output(path, overwrite=overwrite, photo=photo, quality=quality)
+        check_before_encoding(path, overwrite=overwrite, photo=photo, quality=quality)
         if not _is_as_decoded(photo):
             photo = replace(photo, encoded=None)
         content = encoded_output(

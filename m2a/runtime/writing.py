@@ -11,6 +11,7 @@ from m2a.runtime.deblurrer import Result
 from m2a.runtime.drawing import compare_picture, motion_picture
 from m2a.runtime.images import (
     Photo,
+    check_before_encoding,
     check_output,
     is_as_read,
     write_encoded,
@@ -123,7 +124,7 @@ def _write_deblurred(
     journal: Journal | None,
 ) -> None:
     quality = settings.quality_for(path.suffix)
-    check_output(path, overwrite=settings.overwrite, photo=photo, quality=quality)
+    check_before_encoding(path, overwrite=settings.overwrite, photo=photo, quality=quality)
     content = encoded_output(
         settings,
         photo,
