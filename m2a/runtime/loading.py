@@ -148,7 +148,8 @@ def open_bundle_on(
     )
 
     # Read now, while the bundle is what it was, and opened when it is needed.
-    densely = bundle.dense_graph() if bundle.dense is not None and precision == "fp32" else None
+    has_dense = bundle.dense is not None and precision == "fp32" and optimize
+    densely = bundle.dense_graph() if has_dense else None
 
     def open_dense(graph: bytes) -> Runner:
         return open_runners([graph], backend=mask.backend, threads=threads)[0]
