@@ -124,21 +124,6 @@ def mask_parts(shape: NetworkShape, whole: Box, *, memory: int) -> Iterator[tupl
         yield box, box.grown(halo, within=whole)
 
 
-def dense_parts(
-    shape: NetworkShape, mask: NDArray[np.bool_], *, memory: int
-) -> Iterator[tuple[Box, Box]]:
-    """Splits a padded mask for the dense restorer, as `restore_parts` does for the gathered one."""
-    halo, whole = shape.restore_halo, Box.of((mask.shape[0], mask.shape[1]))
-    counts = _active_counts(mask)
-
-    def fits(box: Box) -> bool:
-        outer = box.grown(halo, within=whole)
-        return outer.height * outer.width * (shape.dense_bytes + shape.area_bytes) <= memory
-
-    for part in _split(whole, fits, shrink=lambda box: _active(counts, box)):
-        yield part, part.grown(halo, within=whole)
-
-
 def restore_parts(
     shape: NetworkShape, mask: NDArray[np.bool_], *, memory: int
 ) -> Iterator[tuple[Box, Box]]:
@@ -153,14 +138,40 @@ def restore_parts(
         (box, outer) as `mask_parts`; the boxes are disjoint, each has an active pixel, and together
         they hold all of them.
     """
+
+    def taken(active: int, area: int) -> int:
+        return active * shape.restore_bytes + area * shape.area_bytes
+
+    return _active_parts(shape, mask, taken, memory=memory)
+
+
+def dense_parts(
+    shape: NetworkShape, mask: NDArray[np.bool_], *, memory: int
+) -> Iterator[tuple[Box, Box]]:
+    """Splits a padded mask for the dense restorer, as `restore_parts` does for the gathered one."""
+
+    def taken(active: int, area: int) -> int:
+        return area * (shape.dense_bytes + shape.area_bytes)
+
+    return _active_parts(shape, mask, taken, memory=memory)
+
+
+def _active_parts(
+    shape: NetworkShape,
+    mask: NDArray[np.bool_],
+    taken: Callable[[int, int], int],
+    *,
+    memory: int,
+) -> Iterator[tuple[Box, Box]]:
+    """As `restore_parts`; `taken` tells bytes from the active and from all pixels of a box."""
     halo, whole = shape.restore_halo, Box.of((mask.shape[0], mask.shape[1]))
-    counts = _active_counts(mask)
+    tiles = mask.reshape(mask.shape[0] // MULTIPLE, MULTIPLE, -1, MULTIPLE)
+    counts = tiles.sum(axis=(1, 3), dtype=np.int64)
 
     def fits(box: Box) -> bool:
         outer = box.grown(halo, within=whole)
         active = int(counts[outer.scaled(MULTIPLE).slices].sum())
-        area = outer.height * outer.width
-        return active * shape.restore_bytes + area * shape.area_bytes <= memory
+        return taken(active, outer.height * outer.width) <= memory
 
     for part in _split(whole, fits, shrink=lambda box: _active(counts, box)):
         yield part, part.grown(halo, within=whole)
@@ -192,13 +203,6 @@ def _split(
     for top, left, bottom, right in ends:
         half = Box(top=top, left=left, bottom=bottom, right=right)
         yield from _split(half, fits, shrink)
-
-
-def _active_counts(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Active pixels of each tile of 32×32: [H' / 32, W' / 32]."""
-    tiles = mask.reshape(mask.shape[0] // MULTIPLE, MULTIPLE, -1, MULTIPLE)
-    counts: NDArray[np.int64] = tiles.sum(axis=(1, 3), dtype=np.int64)
-    return counts
 
 
 def _active(counts: NDArray[np.int64], box: Box) -> Box | None:
