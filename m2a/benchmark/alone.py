@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from m2a.benchmark.operation import operation_graph
 from m2a.benchmark.timing import seconds_of
-from m2a.extras import needing_extra
 from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import DEFAULT_BACKEND, import_onnxruntime, open_runners
 
@@ -96,7 +96,8 @@ def _operation(details: Mapping[str, Any]) -> Operation | None:
 
 
 def _seconds(operation: Operation, *, threads: int | None) -> float:
-    (runner,) = open_runners([_graph(operation.kind)], backend=DEFAULT_BACKEND, threads=threads)
+    graph = operation_graph(operation.kind, purpose="Timing operations alone")
+    (runner,) = open_runners([graph], backend=DEFAULT_BACKEND, threads=threads)
     rng = np.random.default_rng(0)
     read = (operation.inner, operation.columns)
     if operation.kind == "Gather":
@@ -107,24 +108,3 @@ def _seconds(operation: Operation, *, threads: int | None) -> float:
         feeds = {"a": rng.random(shape, np.float32), "b": rng.random(read, np.float32)}
     times = [seconds_of(lambda: runner.run(feeds))["all"] for _ in range(_WARMUP + _REPEATS)]
     return statistics.median(times[_WARMUP:])
-
-
-def _graph(kind: str) -> bytes:
-    with needing_extra("bench", only=["onnx"], purpose="Timing operations alone"):
-        from onnx import TensorProto, checker, helper
-
-    second = TensorProto.INT32 if kind == "Gather" else TensorProto.FLOAT
-    shape = ["R"] if kind == "Gather" else ["K", "N"]
-    graph = helper.make_graph(
-        [helper.make_node(kind, ["a", "b"], ["c"])],
-        "alone",
-        [
-            helper.make_tensor_value_info("a", TensorProto.FLOAT, ["M", "K"]),
-            helper.make_tensor_value_info("b", second, shape),
-        ],
-        [helper.make_tensor_value_info("c", TensorProto.FLOAT, [None, None])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    checker.check_model(model)
-    serialised: bytes = model.SerializeToString()
-    return serialised

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from m2a.extras import needing_extra
+from m2a.benchmark.operation import operation_graph
 from m2a.runtime.backends import open_runners
 
 SIDE = 1024
@@ -26,20 +26,8 @@ def matmul_work(*, backend: str, threads: int | None) -> Callable[[], object]:
     Raises:
         MissingDependencyError: the package `onnx`, which writes the graph, is not installed.
     """
-    with needing_extra("bench", only=["onnx"], purpose="Measuring the rate of matrix products"):
-        from onnx import TensorProto, checker, helper
-
-    shape = [SIDE, SIDE]
-    ports = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "abc"}
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["a", "b"], ["c"])],
-        "matmul",
-        [ports["a"], ports["b"]],
-        [ports["c"]],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    checker.check_model(model)
-    (runner,) = open_runners([model.SerializeToString()], backend=backend, threads=threads)
+    graph = operation_graph("MatMul", purpose="Measuring the rate of matrix products")
+    (runner,) = open_runners([graph], backend=backend, threads=threads)
     rng = np.random.default_rng(0)
-    feeds = {name: rng.standard_normal(shape, dtype=np.float32) for name in "ab"}
+    feeds = {name: rng.standard_normal((SIDE, SIDE), dtype=np.float32) for name in "ab"}
     return lambda: runner.run(feeds)

@@ -31,19 +31,24 @@ from m2a.cluster.recipe import Recipe
 from m2a.errors import ClusterError
 from m2a.runtime.outcomes import DONE, FAILED
 
-__all__ = ["FOLDER", "ROW", "Made", "Manifest", "Run", "parquet_bytes", "read_parquet"]
+__all__ = ["FOLDER", "OUTCOME", "ROW", "Made", "Manifest", "Run", "parquet_bytes", "read_parquet"]
 
 FOLDER = ".m2a"
+
+OUTCOME = (
+    ("status", pa.string()),
+    ("reason", pa.string()),
+    ("coverage", pa.float64()),
+    ("seconds", pa.float64()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+)
+"""What became of a photo."""
 
 ROW = pa.schema(
     [
         ("path", pa.string()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("coverage", pa.float64()),
-        ("seconds", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
+        *OUTCOME,
         ("model", pa.string()),
         ("backend", pa.string()),
         ("output", pa.string()),

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from m2a._version import __version__
+from m2a.cluster.manifest import OUTCOME
 from m2a.cluster.places import Place
 from m2a.errors import M2AError
 from m2a.machine.cores import usable_cores
@@ -35,12 +36,7 @@ READ = pa.schema([("index", pa.int64()), ("data", pa.large_binary()), ("error", 
 FINISHED = pa.schema(
     [
         ("index", pa.int64()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("coverage", pa.float64()),
-        ("seconds", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
+        *OUTCOME,
         ("backend", pa.string()),
         ("unusable", pa.string()),
     ]

@@ -12,8 +12,6 @@ __all__ = ["OPTIONS", "correction_of", "example_of"]
 OPTIONS = {"--force": "--overwrite", "-f": "--overwrite", "-y": "--overwrite"}
 """What other programs call an option → what m2a does."""
 
-_CHECKPOINTS = (".pth", ".pt", ".safetensors")
-
 
 def correction_of(words: Sequence[str], commands: Collection[str]) -> str | None:
     """The command line that was probably meant.
@@ -50,7 +48,10 @@ def example_of(words: Sequence[str], help_text: str) -> str | None:
         A sentence with a command line; None where the command has no example.
     """
     command, *rest = words
-    if command == "export" and rest and Path(rest[0]).suffix in _CHECKPOINTS:
+    # Not above: `m2a --help` does without the runtime.
+    from m2a.runtime.manifest import CHECKPOINT_SUFFIXES
+
+    if command == "export" and rest and Path(rest[0]).suffix in CHECKPOINT_SUFFIXES:
         return f"Did you mean `{_line([command, '--ckpt', *rest])}`?"
     examples = (line.strip() for line in help_text.splitlines())
     example = next((line for line in examples if line.startswith(f"m2a {command} ")), None)

@@ -65,13 +65,8 @@ def _is_address(text: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) is not None
 
 
-class _Image(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
+class _Image(click.types.StringParamType):
     name = "IMAGE"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        return str(value)
 
     def get_missing_message(
         self, param: click.Parameter, ctx: click.Context | None = None
@@ -79,16 +74,11 @@ class _Image(click.ParamType):  # type: ignore[type-arg]  # generic since click 
         return f"Name what to read: `m2a {_command(ctx)} photo.jpg -o …`."
 
 
-class _Output(click.ParamType):  # type: ignore[type-arg]  # as above
+class _Output(click.types.StringParamType):
     name = "FILE"
 
     def __init__(self, example: str | None) -> None:
         self._example = example
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        return str(value)
 
     def get_missing_message(
         self, param: click.Parameter, ctx: click.Context | None = None

@@ -43,7 +43,6 @@ __all__ = [
     "Deblurrer",
     "Restored",
     "Result",
-    "check_finite",
     "check_mask",
     "no_motion",
     "read_colour",

@@ -29,6 +29,7 @@ __all__ = [
     "DenseRestoration",
     "GatheredRestoration",
     "RestoredPart",
+    "all_finite",
     "check_finite",
 ]
 

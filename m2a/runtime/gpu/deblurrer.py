@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from m2a.runtime.bundle import Bundle
 from m2a.runtime.deblurrer import (
     Deblurrer,
-    check_finite,
     check_mask,
     no_motion,
     read_colour,
@@ -20,6 +19,7 @@ from m2a.runtime.gpu.kernels import TYPES
 from m2a.runtime.gpu.pipeline import Downloaded, Pipeline
 from m2a.runtime.gpu.runner import DeviceRunner
 from m2a.runtime.pixels import Colour, Pixels
+from m2a.runtime.restoration import check_finite
 from m2a.runtime.result import Result, photo_of
 from m2a.runtime.stopwatch import Stopwatch
 
