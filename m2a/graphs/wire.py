@@ -1,16 +1,16 @@
-"""Reading serialised protocol buffers without a schema, as far as the check of a graph needs it.
+"""Reading and writing serialised protocol buffers without a schema.
 
-A graph is checked before ONNX Runtime sees it, also where the package `onnx` is not installed, as
-on a Jetson. What is read here is untrusted: every length is checked, nothing is copied, nothing
-nests.
+A graph is checked, and rewritten for the CPU, before ONNX Runtime sees it, also where the package
+`onnx` is not installed, as on a Jetson, and without the time that importing it takes. What is read
+here is untrusted: every length is checked, nothing is copied, nothing nests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 
-__all__ = ["Message", "WireError"]
+__all__ = ["Message", "WireError", "written"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -70,6 +70,31 @@ class Message:
         except UnicodeDecodeError as error:
             raise WireError(f"a text that is not UTF-8: {error}") from error
 
+    def texts(self, field: int) -> list[str]:
+        """The entries of a repeated string.
+
+        Raises:
+            WireError: one is not UTF-8.
+        """
+        try:
+            return [bytes(part).decode() for part in self._parts.get(field, [])]
+        except UnicodeDecodeError as error:
+            raise WireError(f"a text that is not UTF-8: {error}") from error
+
+    def parts(self, field: int) -> list[memoryview]:
+        """The bytes of each entry of a repeated message, string or array of bytes."""
+        return self._parts.get(field, [])
+
+    def replaced(self, field: int, parts: Sequence[bytes | memoryview]) -> bytes:
+        """Serialises the message with other entries of one field.
+
+        The fields come in another order than before, entries of one field keep theirs. Fields of
+        fixed width, which no model or graph of ONNX has itself, are left out.
+        """
+        fields: dict[int, Sequence[int | bytes | memoryview]]
+        fields = {**self._numbers, **self._parts, field: parts}
+        return b"".join(written(number, *values) for number, values in fields.items())
+
     def message(self, field: int) -> Message:
         """A single message; empty where it is absent."""
         parts = self._parts.get(field, [])
@@ -80,6 +105,35 @@ class Message:
         """The entries of a repeated message."""
         for part in self._parts.get(field, []):
             yield Message(part, fields_read=self._fields_read)
+
+
+def written(field: int, *values: int | str | bytes | memoryview) -> bytes:
+    """Serialises entries of a field.
+
+    Args:
+        field: its number.
+        values: integers from 0 to 2⁶⁴ - 1; strings; or serialised messages.
+    """
+    pieces: list[bytes | memoryview] = []
+    for value in values:
+        if isinstance(value, int):
+            pieces += [_number(field << 3 | _VARINT), _number(value)]
+        else:
+            content = value.encode() if isinstance(value, str) else value
+            pieces += [_number(field << 3 | _BYTES), _number(len(content)), content]
+    return b"".join(pieces)
+
+
+def _number(value: int) -> bytes:
+    """An integer in groups of seven bits, the lowest first, all but the last with the top bit."""
+    if value <= 0x7F:
+        return value.to_bytes(1, "little")
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
 
 
 def _fields(data: memoryview, fields_read: Iterator[int]) -> Iterator[tuple[int, int | memoryview]]:

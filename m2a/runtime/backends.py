@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BackendError, MissingDependencyError, UsageError, install_advice
+from m2a.graphs.sliced_gathers import slice_gathers
 from m2a.machine.cores import usable_cores
 from m2a.runtime.io_binding import BoundSession
 
@@ -48,16 +49,20 @@ class OrtBackend:
         extra: the extra of m2a that installs it.
         memory: ONNX Runtime's name of the memory in which inputs and outputs are bound to buffers
             that stay; None leaves them to the session.
+        rewrite: what makes of a graph another one with the same results, faster on this provider.
     """
 
     provider: str
     options: Mapping[str, str]
     extra: str
     memory: str | None = None
+    rewrite: Callable[[bytes], bytes] | None = None
 
 
 BACKENDS: Mapping[str, OrtBackend] = {
-    "ort-cpu": OrtBackend(provider="CPUExecutionProvider", options={}, extra="cpu"),
+    "ort-cpu": OrtBackend(
+        provider="CPUExecutionProvider", options={}, extra="cpu", rewrite=slice_gathers
+    ),
     "ort-cuda": OrtBackend(
         provider="CUDAExecutionProvider", options={"use_tf32": "0"}, extra="gpu", memory="cuda"
     ),
@@ -168,6 +173,8 @@ class OrtRunner:
             settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
             settings.intra_op_num_threads = 1
         try:
+            if optimize and chosen.rewrite is not None:
+                graph = chosen.rewrite(graph)
             self._session = runtime.InferenceSession(
                 graph,
                 settings,

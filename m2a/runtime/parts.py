@@ -88,7 +88,7 @@ class NetworkShape:
     @property
     def restore_bytes(self) -> int:
         """Memory of tables, patches and restoration graph per active pixel, likewise."""
-        return 400 + 70 * self.width
+        return 420 + 52 * self.width
 
     @property
     def dense_bytes(self) -> int:

@@ -83,3 +83,23 @@ def test_values_of_fixed_width_count_too(monkeypatch):
     monkeypatch.setattr(wire, "MAX_FIELDS", 10)
     with pytest.raises(WireError, match="more than 10 fields"):
         Message(b"\x0dabcd" * 11)
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**32, 2**64 - 1])
+def test_what_is_written_is_read_again(number):
+    data = wire.written(1, number, 5) + wire.written(20, "ü", b"", b"x" * 200)
+    read = Message(data)
+    assert (read.number(1), read.texts(20)) == (5, ["ü", "", "x" * 200])
+    assert Message(wire.written(1, number)).number(1) == number
+
+
+def test_one_field_is_replaced_and_onnx_finds_the_others_as_they_were(tiny_graphs):
+    model = tiny_graphs["restore"]
+    (graph,) = Message(model.SerializeToString()).parts(7)
+    kept = list(model.graph.node)[:3]
+    nodes = [node.SerializeToString() for node in kept]
+    found = type(model.graph).FromString(Message(graph).replaced(1, nodes))
+    expected = type(model.graph)()
+    expected.CopyFrom(model.graph)
+    del expected.node[3:]
+    assert found == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnxruntime
 import pytest
 
 from m2a.errors import BackendError, MissingDependencyError, UsageError
+from m2a.graphs.sliced_gathers import slice_gathers
 from m2a.runtime.backends import BACKENDS, open_runners
 from m2a.runtime.bundle import open_bundle
 
@@ -117,6 +119,22 @@ def test_the_unoptimised_graph_gives_the_same_numbers(graph):
     slow = open_one(graph, backend="ort-cpu", optimize=False)
     # Float32: fused convolutions add in another order.
     assert np.abs(fast.run(feeds())["mask"] - slow.run(feeds())["mask"]).max() <= 1e-5
+
+
+def test_a_graph_is_rewritten_for_the_cpu_but_not_where_it_is_the_reference(graph, monkeypatch):
+    rewritten = []
+
+    def rewrite(content):
+        rewritten.append(content)
+        return content
+
+    chosen = BACKENDS["ort-cpu"]
+    assert chosen.rewrite is slice_gathers
+    monkeypatch.setitem(BACKENDS, "ort-cpu", dataclasses.replace(chosen, rewrite=rewrite))
+    open_one(graph, backend="ort-cpu", optimize=False)
+    assert rewritten == []
+    open_one(graph, backend="ort-cpu")
+    assert rewritten == [graph]
 
 
 def test_one_runner_takes_pictures_of_several_sizes(graph):
