@@ -102,7 +102,7 @@ class Deblurrer:
         self.max_memory = max_memory
         self._mask = mask
         self._workers = Workers(threads or usable_cores())
-        self._image = Buffer()
+        self._image = Buffer(np.float32)
         self.gathered = GatheredRestoration(
             restore, bundle.network, max_memory=max_memory, workers=self._workers
         )

@@ -67,7 +67,11 @@ def without_border(surroundings: NDArray[Samples]) -> NDArray[Samples]:
 
 
 def unit_planes(
-    samples: Pixels, scale: float, *, workers: Workers = ALONE, buffer: Buffer | None = None
+    samples: Pixels,
+    scale: float,
+    *,
+    workers: Workers = ALONE,
+    buffer: Buffer[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Makes a float picture of samples, with the channels in planes, some rows at a time.
 
@@ -81,7 +85,7 @@ def unit_planes(
         f32 [1, 3, H, W] in [0, 1].
     """
     height, width = samples.shape[:2]
-    image = (buffer or Buffer()).take((1, 3, height, width))
+    image = (buffer or Buffer(np.float32)).take((1, 3, height, width))
 
     def convert(rows: slice) -> None:
         # In two steps: a division that reads across the channels would take twice as long.
@@ -118,13 +122,13 @@ def unit_patches(
     scale: float,
     *,
     workers: Workers = ALONE,
-    buffer: Buffer | None = None,
+    buffer: Buffer[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """`to_unit(extract_patches(surroundings, pixels), scale)`, some patches at a time.
 
     The array is the buffer's, or new where none is given.
     """
-    patches = (buffer or Buffer()).take((len(pixels), _RUN * PATCH))
+    patches = (buffer or Buffer(np.float32)).take((len(pixels), _RUN * PATCH))
 
     def gather(rows: slice) -> None:
         to_unit(extract_patches(surroundings, pixels[rows]), scale, out=patches[rows])

@@ -19,7 +19,7 @@ from m2a.errors import BackendError
 from m2a.runtime.backends import Runner
 from m2a.runtime.graph_inputs import unit_patches, unit_planes
 from m2a.runtime.parts import NetworkShape, dense_parts, restore_parts
-from m2a.runtime.sites import CELL, build_sites, has_active, pad_mask
+from m2a.runtime.sites import CELL, SiteBuffers, build_sites, has_active, pad_mask
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.windows import Box, PaddedPicture
 from m2a.runtime.workers import Buffer, Workers
@@ -90,7 +90,7 @@ class GatheredRestoration:
     ) -> None:
         self._runner, self._network = runner, network
         self.max_memory, self._workers = max_memory, workers
-        self._patches = Buffer()
+        self._patches, self._tables = Buffer(np.float32), SiteBuffers()
 
     def parts(
         self, picture: PaddedPicture, mask: NDArray[np.bool_], watch: Stopwatch
@@ -102,7 +102,7 @@ class GatheredRestoration:
             with watch.stage("pad"):
                 surroundings = picture.surroundings(outer)
             with watch.stage("tables"):
-                sites = build_sites(padded[outer.slices], self._workers)
+                sites = build_sites(padded[outer.slices], self._workers, self._tables)
             with watch.stage("patches"):
                 patches = unit_patches(
                     surroundings,
@@ -148,7 +148,7 @@ class DenseRestoration:
         self._runner: Runner | None = None
         self._network = network
         self.max_memory, self._workers = max_memory, workers
-        self._image = Buffer()
+        self._image = Buffer(np.float32)
 
     def parts(
         self, picture: PaddedPicture, mask: NDArray[np.bool_], watch: Stopwatch

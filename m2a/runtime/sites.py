@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.runtime.workers import ALONE, Workers
+from m2a.runtime.workers import ALONE, Buffer, Workers
 
 LEVELS = 4
 MOTION_LEVEL = 2
@@ -117,12 +117,24 @@ def _any_in_window(mask: NDArray[np.bool_], length: int, *, axis: int) -> NDArra
     return lines
 
 
-def build_sites(mask: NDArray[np.bool_], workers: Workers = ALONE) -> Sites:
+class SiteBuffers:
+    """Memory for the largest tables of one mask after another, a level each."""
+
+    def __init__(self) -> None:
+        self.rows = [Buffer(np.int32) for _ in range(LEVELS)]
+        self.neighbours = [Buffer(np.int32) for _ in range(LEVELS)]
+
+
+def build_sites(
+    mask: NDArray[np.bool_], workers: Workers = ALONE, buffers: SiteBuffers | None = None
+) -> Sites:
     """Builds the tables of a mask.
 
     Args:
         mask: bool [H, W], H and W multiples of 32, at least one active pixel.
         workers: threads that share the work.
+        buffers: whose memory the tables take, until this thread builds the next; new memory where
+            none are given.
 
     Returns:
         Its `Sites`.
@@ -132,15 +144,16 @@ def build_sites(mask: NDArray[np.bool_], workers: Workers = ALONE) -> Sites:
     """
     if mask.ndim != 2 or mask.shape[0] % MULTIPLE or mask.shape[1] % MULTIPLE:
         raise ValueError(f"expected a mask with sides of multiples of {MULTIPLE}: {mask.shape}")
-    levels = [_Level.of(mask)]
-    for _ in range(LEVELS - 1):
-        levels.append(_Level.of(_max_pool(levels[-1].mask)))
+    buffers = buffers or SiteBuffers()
+    levels = [_Level.of(mask, buffers.rows[0])]
+    for rows in buffers.rows[1:]:
+        levels.append(_Level.of(_max_pool(levels[-1].mask), rows))
     if not levels[0].count:
         raise ValueError("the mask has no active pixel")
 
     tables: dict[str, NDArray[np.int32]] = {}
-    for number, level in enumerate(levels):
-        tables[f"neighbours_{number}"] = level.neighbours(workers)
+    for number, (level, buffer) in enumerate(zip(levels, buffers.neighbours, strict=True)):
+        tables[f"neighbours_{number}"] = level.neighbours(workers, buffer)
     for number, (fine, coarse) in enumerate(itertools.pairwise(levels)):
         tables[f"children_{number}"] = fine.rows_of_children(coarse)
         tables[f"parents_{number}"] = coarse.rows_of_parents(fine, workers)
@@ -177,12 +190,13 @@ class _Level:
     places: NDArray[np.int64]
 
     @classmethod
-    def of(cls, mask: NDArray[np.bool_]) -> _Level:
+    def of(cls, mask: NDArray[np.bool_], buffer: Buffer[np.int32]) -> _Level:
         height, width = mask.shape
         pixels = np.flatnonzero(mask)
         y = (pixels // width).astype(np.int32)
         x = (pixels - y * np.int64(width)).astype(np.int32)
-        rows = np.full((height + 2, width + 2), len(pixels), np.int32)
+        rows = buffer.take((height + 2, width + 2))
+        rows.fill(len(pixels))
         # Two more columns than the mask has above each row, and one row and one column before.
         places = pixels + 2 * y + (width + 3)
         rows.reshape(-1)[places] = np.arange(len(pixels), dtype=np.int32)
@@ -196,10 +210,10 @@ class _Level:
     def stride(self) -> int:
         return int(self.rows.shape[1])
 
-    def neighbours(self, workers: Workers) -> NDArray[np.int32]:
+    def neighbours(self, workers: Workers, buffer: Buffer[np.int32]) -> NDArray[np.int32]:
         """Rows of the 3×3 neighbours of each site: [N, 9]."""
         shifts = np.array([dy * self.stride + dx for dy, dx in _NEIGHBOURS], np.int64)
-        table = np.empty((self.count, len(shifts)), np.int32)
+        table = buffer.take((self.count, len(shifts)))
 
         def look_up(part: slice) -> None:
             # They are all in range; checking would go through a buffer.

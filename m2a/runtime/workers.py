@@ -10,11 +10,14 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["ALONE", "Buffer", "Workers"]
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Workers:
@@ -70,19 +73,23 @@ ALONE = Workers(1)
 """The calling thread computes all."""
 
 
-class Buffer(threading.local):
-    """A float array that each thread uses again and again.
+class Buffer(threading.local, Generic[Scalar]):
+    """An array that each thread uses again and again.
 
     New memory has to be cleared by the system page by page, which takes longer than to fill it.
+
+    Args:
+        dtype: of its arrays.
     """
 
-    def __init__(self) -> None:
-        self._values = np.empty(0, np.float32)
+    def __init__(self, dtype: type[Scalar]) -> None:
+        self._values: NDArray[Scalar] = np.empty(0, dtype)
 
-    def take(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def take(self, shape: tuple[int, ...]) -> NDArray[Scalar]:
         """Returns an array of any content. It is overwritten by what this thread takes next."""
         count = math.prod(shape)
         if count > len(self._values):
-            self._values = np.empty(0, np.float32)  # not both at a time
-            self._values = np.empty(count, np.float32)
+            dtype = self._values.dtype
+            self._values = np.empty(0, dtype)  # not both at a time
+            self._values = np.empty(count, dtype)
         return self._values[:count].reshape(shape)

@@ -57,7 +57,7 @@ def test_workers_work_again_in_a_process_that_was_forked():
 
 
 def test_a_buffer_is_used_again_and_is_each_threads_own():
-    buffer = Buffer()
+    buffer = Buffer(np.float32)
     first = buffer.take((4, 5))
     assert np.shares_memory(first, buffer.take((2, 3)))
     assert not np.shares_memory(first, buffer.take((10, 10)))
