@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
+class HeldInterrupt:
+    """A Ctrl-C that waits for its moment.
+
+    Attributes:
+        came: whether it was pressed.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def raise_if_came(self) -> None:
+        """Raises KeyboardInterrupt if it was pressed."""
+        if self.came:
+            raise KeyboardInterrupt
+
+
 @contextmanager
-def held_interrupts() -> Iterator[Callable[[], None]]:
-    """Holds Ctrl-C back; yields a function, called after each picture, that raises it.
+def held_interrupts() -> Iterator[HeldInterrupt]:
+    """Holds Ctrl-C back; yields what tells whether it came, and raises it when asked to.
 
     An exception that meets a callback of libvips into Python is printed by cffi and lost. Whoever
     does not want to wait for the picture at hand presses Ctrl-C again.
     """
-    came = False
+    held = HeldInterrupt()
     before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        if came and callable(before):
+        if held.came and callable(before):
             before(number, frame)
-        came = True
-
-    def raise_held() -> None:
-        if came:
-            raise KeyboardInterrupt
+        held.came = True
 
     # Elsewhere than in the main thread, or where signals are ignored, there is nothing to hold.
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield raise_held
+        yield held
         return
     signal.signal(signal.SIGINT, note)
     try:
-        yield raise_held
+        yield held
     finally:
         signal.signal(signal.SIGINT, before)

@@ -152,7 +152,7 @@ def _reported(
 
     hidden = as_json and sys.stdout.isatty()
     with (
-        held_interrupts() as raise_held,
+        held_interrupts() as interrupt,
         progress_bar(len(images), "Deblurring", quiet=True, hidden=hidden) as bar,
     ):
         photos = report_photos(images, deblurrer, mask=mask)
@@ -161,7 +161,7 @@ def _reported(
                 bar.line(f"m2a: {on_one_line(photo.reason)}")
             bar.at(number)
             yield photo
-            raise_held()
+            interrupt.raise_if_came()
 
 
 def _print_objects(photos: Iterable[Shown | Failed], output: Path, deblurrer: Deblurrer) -> None:

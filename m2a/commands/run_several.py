@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import click
 
-from m2a.commands.interrupts import held_interrupts
+from m2a.commands.interrupts import HeldInterrupt, held_interrupts
 from m2a.commands.opening import Opening
 from m2a.commands.options import print_json
 from m2a.commands.run_report import Tally, fields_of, line_of
@@ -79,10 +79,13 @@ def _run(
         # On one terminal the objects and the bar would write over each other.
         hidden = plan.alone or (as_json and sys.stdout.isatty())
         with (
-            held_interrupts() as raise_held,
+            held_interrupts() as interrupt,
             progress_bar(total, "Deblurring", quiet=True, hidden=hidden, time_left=True) as bar,
+            # Whatever happens here, the file that is being written is finished before the journal
+            # is let go.
+            closing(_outcomes(plan, settings, open_once, journal, interrupt)) as outcomes,
         ):
-            for outcome in _outcomes(plan, settings, open_once, journal):
+            for outcome in outcomes:
                 tally.add(outcome)
                 if as_json:
                     print_json(fields_of(outcome))
@@ -91,7 +94,7 @@ def _run(
                 elif verbose or (plan.alone and not as_json):
                     bar.line(line_of(outcome))
                 bar.at(tally.counts.total(), tally.figures(outcome))
-                raise_held()
+            interrupt.raise_if_came()
     except KeyboardInterrupt:
         if journal is not None:
             again = "; the same command does the rest, and no photo twice"
@@ -134,7 +137,14 @@ def _outcomes(
     settings: Settings,
     open_deblurrer: Callable[[], Deblurrer],
     journal: Journal | None,
-) -> Iterator[Outcome]:
+    interrupt: HeldInterrupt,
+) -> Generator[Outcome, None, None]:
     for folder, why in plan.unreadable.items():
         yield Outcome(source=folder, output=None, status=FAILED, reason=f"{folder}: {why}")
-    yield from deblur_files(plan.jobs, settings, open_deblurrer, journal=journal)
+    yield from deblur_files(
+        plan.jobs,
+        settings,
+        open_deblurrer,
+        journal=journal,
+        going_on=lambda: not interrupt.came,
+    )

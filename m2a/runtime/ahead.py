@@ -1,4 +1,4 @@
-"""Work that is under way while its turn has not yet come."""
+"""Work that is under way while its turn has not yet come, or is not yet over when it has passed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
-__all__ = ["one_ahead"]
+__all__ = ["one_ahead", "one_behind"]
 
 
 def one_ahead(
@@ -32,3 +32,27 @@ def one_ahead(
             if len(waiting) > 1:
                 yield waiting.popleft()
         yield from waiting
+
+
+def one_behind(items: Iterable[Item], work: Callable[[Item], Found]) -> Iterator[Found]:
+    """Does the work for an item while the next item is being made.
+
+    Args:
+        items: taken one after another in the caller's thread.
+        work: runs in a thread of its own, for one item at a time, in their order.
+
+    Yields:
+        What the work returned, in order; at most one item has then been taken beyond it. Whoever
+        stops waits for the work that was begun.
+
+    Raises:
+        Exception: the first that `work` or `items` raised.
+    """
+    waiting: deque[Future[Found]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="m2a-behind") as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from m2a.errors import ImageError, ImageNotFoundError, M2AError, UsageError
 from m2a.files import check_writable
-from m2a.runtime.ahead import one_ahead
+from m2a.runtime.ahead import one_ahead, one_behind
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import largest_file
 from m2a.runtime.encoding import check_encodable, takes_quality
@@ -42,10 +42,11 @@ def deblur_files(
     open_deblurrer: Callable[[], Deblurrer],
     *,
     journal: Journal | None = None,
+    going_on: Callable[[], bool] = lambda: True,
 ) -> Iterator[Outcome]:
     """Deblurs picture after picture; one that fails does not stop those after it.
 
-    A photo is decoded while the one before it is computed and written.
+    While a photo is computed, the next one is decoded and the one before it is written.
 
     Args:
         jobs: the pictures, of which no two write the same file. Folders are created.
@@ -53,6 +54,7 @@ def deblur_files(
         open_deblurrer: called once, when the first picture is to be computed.
         journal: of an interrupted run: photos that stand in it were replaced by it and are
             skipped; those that are replaced now are noted. The caller removes it.
+        going_on: asked before each picture; where it says no, those that were begun are finished.
 
     Yields:
         An outcome per job, in their order, when its files are written.
@@ -60,24 +62,8 @@ def deblur_files(
     Raises:
         M2AError: what `open_deblurrer` raises.
     """
-    deblurrer = None
-    for task, photo in one_ahead(_tasks(jobs, settings, journal), _read):
-        if isinstance(task, Outcome):
-            yield task
-            continue
-        if deblurrer is None:
-            deblurrer = open_deblurrer()
-        try:
-            outcome = _deblur(task, photo, deblurrer)
-        except (M2AError, OSError, MemoryError) as error:
-            yield Outcome(
-                source=task.job.source,
-                output=task.job.output,
-                status=FAILED,
-                reason=reason_of(task.job.source, error),
-            )
-            continue
-        yield outcome
+    tasks = _tasks(jobs, settings, journal)
+    yield from one_behind(_computed(tasks, open_deblurrer, going_on), _written)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,23 +109,82 @@ def _read(task: _Task | Outcome) -> Photo | None:
         return read_photo(task.job.source, max_pixels=task.settings.max_pixels)
 
 
-def _deblur(task: _Task, reading: Future[Photo | None], deblurrer: Deblurrer) -> Outcome:
-    """Deblurs the picture of a task and writes what is left of its files."""
-    job, left, settings = task.job, task.left, task.settings
+@dataclass(frozen=True, kw_only=True)
+class _Computed:
+    """A picture that is to be written.
+
+    Attributes:
+        task: what was asked for.
+        photo: as it was read.
+        result: of the computation.
+        deblurrer: who computed it.
+    """
+
+    task: _Task
+    photo: Photo
+    result: Result
+    deblurrer: Deblurrer
+
+
+def _computed(
+    tasks: Iterable[_Task | Outcome],
+    open_deblurrer: Callable[[], Deblurrer],
+    going_on: Callable[[], bool],
+) -> Iterator[_Computed | Outcome]:
+    """What is to be written, and the outcomes of what is not."""
+    deblurrer = None
+    for task, reading in one_ahead(tasks, _read):
+        if not going_on():
+            return
+        if isinstance(task, Outcome):
+            yield task
+            continue
+        if deblurrer is None:
+            deblurrer = open_deblurrer()
+        try:
+            computed = _compute(task, reading, deblurrer)
+        except (M2AError, OSError, MemoryError) as error:
+            yield _failed(task, error)
+            continue
+        yield computed
+
+
+def _compute(task: _Task, reading: Future[Photo | None], deblurrer: Deblurrer) -> _Computed:
     photo = reading.result()
     assert photo is not None  # a task is not an outcome
-    if left.output is not None:
-        check_encodable(suffix=left.output.suffix, photo=photo, origin=str(left.output))
-    result = deblurrer(photo.pixels, mask=given_mask(settings.mask, photo))
+    output = task.left.output
+    if output is not None:
+        check_encodable(suffix=output.suffix, photo=photo, origin=str(output))
+    result = deblurrer(photo.pixels, mask=given_mask(task.settings.mask, photo))
     task.watch.seconds.update(result.seconds)
-    for path in left.files.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with task.watch.stage("encode"):
-        write_files(left, settings, photo, result, journal=task.journal)
+    return _Computed(task=task, photo=photo, result=result, deblurrer=deblurrer)
+
+
+def _written(computed: _Computed | Outcome) -> Outcome:
+    """Writes what is left of a picture's files."""
+    if isinstance(computed, Outcome):
+        return computed
+    task, photo, result = computed.task, computed.photo, computed.result
+    left = task.left
+    try:
+        for path in left.files.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with task.watch.stage("encode"):
+            write_files(left, task.settings, photo, result, journal=task.journal)
+    except (M2AError, OSError, MemoryError) as error:
+        return _failed(task, error)
     copied = left.output is not None and is_copied(
-        settings, photo, mask=result.mask, suffix=left.output.suffix
+        task.settings, photo, mask=result.mask, suffix=left.output.suffix
     )
-    return outcome_of(job, result, deblurrer, seconds=task.watch.seconds, copied=copied)
+    return outcome_of(
+        task.job, result, computed.deblurrer, seconds=task.watch.seconds, copied=copied
+    )
+
+
+def _failed(task: _Task, error: M2AError | OSError | MemoryError) -> Outcome:
+    job = task.job
+    reason = reason_of(job.source, error)
+    return Outcome(source=job.source, output=job.output, status=FAILED, reason=reason)
 
 
 def outcome_of(

@@ -1,4 +1,4 @@
-"""One ahead and no more, in order, whatever happens."""
+"""One ahead, or one behind, and no more; in order, whatever happens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from m2a.runtime.ahead import one_ahead
+from m2a.runtime.ahead import one_ahead, one_behind
 
 
 def test_the_next_is_under_way_while_the_caller_is_busy():
@@ -46,3 +46,56 @@ def test_who_stops_leaves_no_thread_behind():
 
 def test_nothing_is_done_for_nothing():
     assert list(one_ahead([], int)) == []
+
+
+class TestOneBehind:
+    def test_the_next_is_made_while_the_one_before_is_at_work(self):
+        made = [threading.Event() for _ in range(4)]
+
+        def items():
+            for number, event in enumerate(made):
+                event.set()
+                yield number
+
+        def work(number):
+            # Only the item after it lets it end.
+            assert number == 3 or made[number + 1].wait(timeout=10)
+            return 10 * number
+
+        found = []
+        for result in one_behind(items(), work):
+            found.append(result)
+            assert sum(event.is_set() for event in made) <= len(found) + 1
+        assert found == [0, 10, 20, 30]
+
+    def test_who_stops_waits_for_the_work_that_was_begun(self):
+        begun, ended = [], []
+
+        def work(number):
+            begun.append(number)
+            threading.Event().wait(0.05)
+            ended.append(number)
+
+        rest = one_behind(iter(range(100)), work)
+        next(rest)
+        rest.close()
+        assert begun == ended
+        assert len(ended) <= 2
+        assert not [t for t in threading.enumerate() if t.name.startswith("m2a-behind")]
+
+    def test_what_fails_is_raised_in_its_turn(self):
+        rest = one_behind(["1", "2", "x", "4"], int)
+        assert [next(rest), next(rest)] == [1, 2]
+        with pytest.raises(ValueError, match="'x'"):
+            next(rest)
+
+    def test_items_that_cannot_be_made_end_it_when_the_work_is_done(self):
+        done = []
+
+        def items():
+            yield 1
+            raise OSError("no more")
+
+        with pytest.raises(OSError, match="no more"):
+            list(one_behind(items(), done.append))
+        assert done == [1]

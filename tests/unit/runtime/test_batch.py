@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from m2a.errors import BackendError, BundleError, ImageError, UsageError
+from m2a.runtime import batch
 from m2a.runtime.batch import check_plan, deblur_files
 from m2a.runtime.images import Photo, read_mask, read_photo, write_photo
 from m2a.runtime.outcomes import DONE, FAILED, SKIPPED
@@ -82,12 +83,40 @@ def test_each_picture_has_its_outcome(deblur, opened):
     assert len(opened) == 1
 
 
+def paint_several(count):
+    for index in range(count):
+        paint(f"photos/{index}.png", index)
+    return plan_jobs(["photos"], "out").jobs
+
+
 def test_an_outcome_is_told_when_its_files_are_written(deblur):
-    paint("photos/a.png", 1)
-    paint("photos/b.png", 2)
-    jobs = plan_jobs(["photos"], "out").jobs
-    next(deblur_files(jobs, Settings(), lambda: invert))
-    assert [path.name for path in Path("out").iterdir()] == ["a.png"]
+    outcomes = deblur_files(paint_several(4), Settings(), lambda: invert)
+    assert next(outcomes).output == Path("out/0.png")
+    assert Path("out/0.png").exists()
+    outcomes.close()  # what was computed already is written
+    assert [path.name for path in sorted(Path("out").iterdir())] == ["0.png", "1.png"]
+
+
+def test_who_does_not_go_on_gets_what_was_begun(deblur):
+    answers = iter([True, True, False])
+    jobs = paint_several(6)
+    outcomes = deblur_files(jobs, Settings(), lambda: invert, going_on=lambda: next(answers))
+    assert [outcome.output.name for outcome in outcomes] == ["0.png", "1.png"]
+    assert [path.name for path in sorted(Path("out").iterdir())] == ["0.png", "1.png"]
+
+
+def test_a_file_that_cannot_be_written_fails_alone(deblur, monkeypatch):
+    write = batch.write_files
+
+    def full(job, *arguments, **options):
+        if job.output.name == "1.png":
+            raise OSError(28, "No space left on device")
+        write(job, *arguments, **options)
+
+    monkeypatch.setattr(batch, "write_files", full)
+    outcomes = list(deblur_files(paint_several(3), Settings(), lambda: invert))
+    assert [outcome.status for outcome in outcomes] == [DONE, FAILED, DONE]
+    assert "No space left" in outcomes[1].reason
 
 
 def test_what_exists_is_kept_and_needs_no_network(deblur, opened):
