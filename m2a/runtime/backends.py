@@ -166,8 +166,10 @@ class OrtRunner:
         settings.enable_cpu_mem_arena = True
         # Left to itself, ONNX Runtime starts a thread for every core of the machine, and where the
         # process may use fewer, they spin in each other's way.
-        # Threads that wait by spinning take the cores from the other graph's threads and from ours.
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads wait for the next operation by spinning, but not for the next call: they would
+        # take the cores from the other graph's threads and from ours.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        settings.add_session_config_entry("session.force_spinning_stop", "1")
         settings.intra_op_num_threads = threads or usable_cores()
         if not optimize:
             settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -1,8 +1,9 @@
-"""The rewrite of blocks into slices of sites: fires, refuses, keeps every bit."""
+"""The rewrite of gathers into slices of sites: fires, refuses, keeps every bit."""
 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import numpy as np
 import onnx
@@ -11,7 +12,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from m2a.graphs.operations import Network
-from m2a.graphs.sliced_gathers import SLICES, find_blocks, slice_gathers
+from m2a.graphs.row_regions import find_regions
+from m2a.graphs.sliced_gathers import slice_gathers
 from m2a.runtime.sites import build_sites
 
 
@@ -20,8 +22,8 @@ def restore(tiny_graphs):
     return tiny_graphs["restore"].SerializeToString()
 
 
-def blocks_of(model):
-    return list(find_blocks(Network(model.SerializeToString())))
+def regions_of(model):
+    return find_regions(Network(model.SerializeToString()))
 
 
 def gathers(content):
@@ -37,24 +39,31 @@ def run(content, mask, *, seed=0):
     return session.run(None, {"patches": patches, **sites.tables})
 
 
-def test_it_finds_every_block_of_the_restorer(restore):
-    found = list(find_blocks(Network(restore)))
-    assert {block.level for block in found} == {0, 1, 2, 3}
-    assert [block.refusal for block in found] == [None] * len(found)
+def test_it_finds_all_that_is_gathered_and_multiplied(tiny_graphs):
+    """A block on each way at levels 0 to 2, one at level 3, three steps down, the trajectories."""
+    found = Counter((region.sites, region.refusal) for region in regions_of(tiny_graphs["restore"]))
+    assert found == {
+        **{(f"neighbours_{level}", None): 2 for level in (0, 1, 2)},
+        ("neighbours_3", None): 1,
+        **{(f"children_{level}", None): 1 for level in (0, 1, 2)},
+        ("site_xy", None): 1,
+    }
 
 
-def test_it_slices_the_levels_it_is_told(restore):
-    found = list(find_blocks(Network(restore)))
-    more = sum(SLICES.get(block.level, 1) - 1 for block in found)
-    sliced = slice_gathers(restore)
-    assert gathers(sliced) == gathers(restore) + more
-    onnx.checker.check_model(onnx.load_from_string(sliced), full_check=True)
-    assert gathers(slice_gathers(restore, {1: 2})) == gathers(restore) + sum(
-        block.level == 1 for block in found
-    )
+def test_it_slices_the_levels_it_is_told(tiny_graphs, restore):
+    def added(slices):
+        return gathers(slice_gathers(restore, slices)) - gathers(restore)
+
+    assert added({0: 5}) == 2 * 4  # its blocks
+    assert added({1: 2}) == 2 + 1  # and the step down to it
+    assert added({2: 3}) == (2 + 1 + 4) * 2  # and the four corners
+    assert added({3: 2}) == 2
+    assert added({0: 5, 1: 2}) == added({0: 5}) + added({1: 2})
+    checked = onnx.load_from_string(slice_gathers(restore))
+    onnx.checker.check_model(checked, full_check=True)
 
 
-def test_a_graph_without_blocks_is_returned_itself(tiny_graphs, restore):
+def test_a_graph_without_regions_is_returned_itself(tiny_graphs, restore):
     mask = tiny_graphs["mask"].SerializeToString()
     assert slice_gathers(mask) is mask
     assert slice_gathers(restore, {}) is restore
@@ -73,9 +82,8 @@ def test_every_bit_is_kept_with_fewer_sites_than_slices_and_with_more(restore, a
 
 def test_nothing_but_the_operations_and_their_constants_changes(restore):
     before, after = map(onnx.load_from_string, (restore, slice_gathers(restore)))
-    added = {"sliced/neighbours_0/lower", "sliced/neighbours_0/upper", "sliced/neighbours_0/slices"}
     names = {tensor.name for tensor in after.graph.initializer}
-    assert added < names - {tensor.name for tensor in before.graph.initializer}
+    assert {"sliced/neighbours_0/lower", "sliced/site_xy/slices"} < names
     kept = [tensor for tensor in after.graph.initializer if not tensor.name.startswith("sliced/")]
     assert kept == list(before.graph.initializer)
     for model in (before, after):
@@ -83,49 +91,62 @@ def test_nothing_but_the_operations_and_their_constants_changes(restore):
     assert before == after
 
 
-def test_a_block_that_is_not_row_by_row_is_refused_and_stays(tiny_graphs):
-    whole = tiny_graphs["restore"]
-    first = blocks_of(whole)[0]
-    gather, reshape, product, bias, split, gate = (
-        whole.graph.node[place] for place in first.operations[:6]
-    )
+class TestRefused:
+    """A region is left as it is where it is not what the rewrite takes it for."""
 
-    def changed(change):
-        model = copy.deepcopy(whole)
-        change(model, {node.name: node for node in model.graph.node})
-        (refusal,) = {block.refusal for block in blocks_of(model)} - {None}
+    @pytest.fixture
+    def model(self, tiny_graphs):
+        return copy.deepcopy(tiny_graphs["restore"])
+
+    @pytest.fixture
+    def block(self, model):
+        """The nodes of the first block, from the gather to the projection's bias."""
+        return [model.graph.node[place] for place in regions_of(model)[0].operations]
+
+    def check_refused(self, model, refusal):
+        first, *others = regions_of(model)
+        assert first.refusal == refusal
+        assert {region.refusal for region in others} == {None}
         content = model.SerializeToString()
-        others = sum(SLICES.get(block.level, 1) - 1 for block in blocks_of(whole)[1:])
-        assert gathers(slice_gathers(content)) == gathers(content) + others
-        return refusal
+        sliced = slice_gathers(content, {0: 3})
+        assert gathers(sliced) == gathers(content) + 2  # the other block of level 0
 
-    def read_twice(model, _):
-        model.graph.node.append(helper.make_node("Floor", [gather.output[0]], ["more"]))
+    def test_what_is_gathered_is_read_elsewhere(self, model, block):
+        gathered, last = block[0].output[0], block[-1].output[0]
+        model.graph.node.append(helper.make_node("Floor", [gathered], ["more"]))
+        names = ", ".join(sorted([gathered, last]))
+        self.check_refused(model, f"{names} leave it, expected its last result alone")
 
-    def put_out(model, _):
-        model.graph.output.append(helper.make_empty_tensor_value_info(product.output[0]))
+    def test_an_inner_result_is_an_output_of_the_graph(self, model, block):
+        product, last = block[2].output[0], block[-1].output[0]
+        model.graph.output.append(helper.make_empty_tensor_value_info(product))
+        names = ", ".join(sorted([product, last]))
+        self.check_refused(model, f"{names} leave it, expected its last result alone")
 
-    def other_operator(_, nodes):
-        nodes[gate.name].op_type = "Add"
+    def test_columns_are_gathered(self, model, block):
+        set_axis(block[0], 1)
+        self.check_refused(model, f"{block[0].output[0]} gathers columns, expected rows")
 
-    def from_outside(_, nodes):
-        nodes[bias.name].input[1] = "patches"
+    def test_an_operation_that_mixes_rows_ends_it_before_the_product(self, model, block):
+        counted = numpy_helper.from_array(np.array([7, -1]), "counted")
+        model.graph.initializer.append(counted)
+        block[1].input[1] = "counted"
+        self.check_refused(model, f"no product follows {block[0].output[0]}")
 
-    def counted_rows(model, nodes):
-        model.graph.initializer.append(numpy_helper.from_array(np.array([7, -1]), "counted"))
-        nodes[reshape.name].input[1] = "counted"
+    def test_rows_are_split(self, model, block):
+        (split,) = (node for node in block if node.op_type == "Split")
+        set_axis(split, 0)
+        (first, *_) = regions_of(model)
+        # It ends with the bias, which still is what leaves it.
+        assert [model.graph.node[place].op_type for place in first.operations] == [
+            "Gather",
+            "Reshape",
+            "MatMul",
+            "Add",
+        ]
+        assert first.refusal is None
 
-    def along(node, axis):
-        def change(_, nodes):
-            del nodes[node.name].attribute[:]
-            nodes[node.name].attribute.append(helper.make_attribute("axis", axis))
 
-        return change
-
-    assert changed(read_twice) == f"{gather.output[0]} has 2 readers"
-    assert changed(put_out) == f"{product.output[0]} is an output of the graph"
-    assert changed(other_operator) == "Add follows, expected Mul"
-    assert changed(from_outside) == "Add reads patches, which is not computed in the block"
-    assert changed(along(gather, -1)) == "Gather takes columns, expected rows"
-    assert changed(along(split, 0)) == "Split cuts rows, expected columns"
-    assert changed(counted_rows) == "Reshape counts rows, expected as many as there are"
+def set_axis(node, axis):
+    (attribute,) = (attribute for attribute in node.attribute if attribute.name == "axis")
+    attribute.i = axis
