@@ -11,6 +11,8 @@ from workers import IS_WORKER, once_for_all_workers
 if IS_WORKER:
     # They share the cores: all of torch's threads in each would hinder the others.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Ray's workers are polite: beside another worker's tests and a busy machine they would starve.
+    os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(scope="session")
