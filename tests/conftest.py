@@ -6,6 +6,13 @@ import os
 import signal
 
 import pytest
+from workers import IS_WORKER, once_for_all_workers
+
+if IS_WORKER:
+    # They share the cores: all of torch's threads in each would hinder the others.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Ray's workers are polite: beside another worker's tests and a busy machine they would starve.
+    os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +36,10 @@ def tiny_export(tiny_checkpoint, tmp_path_factory):
     """The report of one export of the tiny network; copy its bundle before changing it."""
     from m2a.export import export_bundle
 
-    return export_bundle(
-        tiny_checkpoint,
-        tmp_path_factory.mktemp("exported") / "bundle",
-        metrics={"gain_db": 1.5},
-    )
+    def export(folder):
+        return export_bundle(tiny_checkpoint, folder / "bundle", metrics={"gain_db": 1.5})
+
+    return once_for_all_workers("exported", export, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

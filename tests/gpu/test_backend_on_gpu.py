@@ -1,6 +1,6 @@
 """The backend `tensorrt` on a GPU against ONNX Runtime on the CPU; see `test_kernels_on_gpu`.
 
-m2a build-engine --fp32 && python -m pytest tests/gpu -v
+m2a build-engine --fp32 && python -m pytest -n 0 tests/gpu -v
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 On a machine with a GPU, TensorRT and the CUDA toolkit:
 
     pip install -e '.[cpu,dev,tensorrt]'
-    python -m pytest tests/gpu -v
+    python -m pytest -n 0 tests/gpu -v
 
 and, for what equal results do not show, once under each tool of NVIDIA's compute-sanitizer:
 
     for tool in memcheck racecheck initcheck synccheck; do
-      compute-sanitizer --tool $tool --error-exitcode 1 python -m pytest tests/gpu -k kernels
+      compute-sanitizer --tool $tool --error-exitcode 1 python -m pytest -n 0 tests/gpu -k kernels
     done
 """
 

@@ -15,14 +15,7 @@ from m2a.benchmark.measure import COMPUTED
 from m2a.cli import main
 from m2a.commands import bench_command
 from m2a.commands.bench_command import _where_dense_pays
-from m2a.export import export_bundle
 from m2a.machine.cores import usable_cores
-
-
-@pytest.fixture(scope="module")
-def dense_bundle(tiny_checkpoint, tmp_path_factory):
-    output = tmp_path_factory.mktemp("dense") / "bundle"
-    return export_bundle(tiny_checkpoint, output, with_dense=True).bundle
 
 
 def run(*arguments):
@@ -33,11 +26,11 @@ SMALL = ("--sizes", "64x32", "--coverages", "5,25,100")
 
 
 @pytest.fixture(scope="module")
-def result(dense_bundle, tmp_path_factory):
+def result(tiny_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     found = run(
         *SMALL,
-        *("--bundle", dense_bundle, "--threads", 1, "--json"),
+        *("--bundle", tiny_bundle, "--threads", 1, "--json"),
         *("--plot", folder / "growth.png", "--save", folder / "saved.json"),
     )
     assert found.exit_code == 0, found.output
@@ -77,7 +70,7 @@ def test_rates_dense_and_limit_stand_beside_it(result):
     assert content["environment"]["onnxruntime"]
 
 
-def test_the_plot_is_a_picture_and_the_saved_result_a_baseline(result, dense_bundle):
+def test_the_plot_is_a_picture_and_the_saved_result_a_baseline(result, tiny_bundle):
     content, folder = result
     with Image.open(folder / "growth.png") as picture:
         assert picture.size[0] > 500
@@ -86,7 +79,7 @@ def test_the_plot_is_a_picture_and_the_saved_result_a_baseline(result, dense_bun
     for measured in stored["measured"]:
         measured["total"]["p75"] = 1e-9
     (folder / "fast.json").write_text(json.dumps(stored))
-    common = (*SMALL, "--bundle", dense_bundle, "--threads", 1, "--baseline")
+    common = (*SMALL, "--bundle", tiny_bundle, "--threads", 1, "--baseline")
     slower = run(*common, folder / "fast.json")
     assert slower.exit_code == 1
     assert slower.stdout.count("slower: ") == 3
@@ -148,14 +141,14 @@ def unmeasured(monkeypatch):
     ],
 )
 def test_a_baseline_is_refused_before_measuring(
-    result, dense_bundle, tmp_path, unmeasured, change, message
+    result, tiny_bundle, tmp_path, unmeasured, change, message
 ):
     _, folder = result
     baseline = tmp_path / "before.json"
     if change is not None:
         stored = json.loads((folder / "saved.json").read_text())
         baseline.write_text(json.dumps({**stored, **change}))
-    found = run(*SMALL, "--bundle", dense_bundle, "--threads", 1, "--baseline", baseline)
+    found = run(*SMALL, "--bundle", tiny_bundle, "--threads", 1, "--baseline", baseline)
     assert found.exit_code == 2
     assert message in found.stderr
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
@@ -19,7 +19,7 @@ from m2a.cli import main
 from m2a.errors import BundleError, CheckpointError, ParityError, UsageError
 from m2a.export import export_bundle
 from m2a.export.trace import DeployedRestore
-from m2a.graphs import CONTRACTS
+from m2a.graphs.contract import ALL_CONTRACTS, CONTRACTS
 from m2a.models.checkpoint import save_checkpoint
 from m2a.models.cost import count_cost
 from m2a.runtime.bundle import open_bundle
@@ -38,11 +38,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def traced(monkeypatch, tiny_graphs):
-    """Exports of the tiny network take its graphs as traced once: tracing costs ten seconds."""
-    for name in CONTRACTS:
+def traced(monkeypatch, tiny_bundle):
+    """Exports of the tiny network take its graphs as traced once: tracing costs half a minute."""
+    for name in ALL_CONTRACTS:
+        content = (tiny_bundle / f"fp32/{name}.onnx").read_bytes()
         monkeypatch.setattr(
-            m2a.export.exporter, f"trace_{name}", lambda _, n=name: copy.deepcopy(tiny_graphs[n])
+            m2a.export.exporter, f"trace_{name}", lambda _, c=content: onnx.load_from_string(c)
         )
 
 
