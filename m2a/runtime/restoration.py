@@ -33,7 +33,7 @@ __all__ = [
     "check_finite",
 ]
 
-DENSE_COVERAGE = 0.7
+DENSE_COVERAGE = 0.75
 """Active pixels / all pixels from which the dense restorer takes less time: on two cores with AVX2,
 as `m2a bench` measures it."""
 
