@@ -42,17 +42,17 @@ def one_behind(items: Iterable[Item], work: Callable[[Item], Found]) -> Iterator
         work: runs in a thread of its own, for one item at a time, in their order.
 
     Yields:
-        What the work returned, in order; at most one item has then been taken beyond it. Whoever
-        stops waits for the work that was begun.
+        What the work returned, in order; one more item has then been made, and its work has not
+        begun: whoever stops there has been told of all that was done.
 
     Raises:
         Exception: the first that `work` or `items` raised.
     """
-    waiting: deque[Future[Found]] = deque()
+    waiting: Future[Found] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="m2a-behind") as pool:
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        for future in waiting:
-            yield future.result()
+            if waiting is not None:
+                yield waiting.result()
+            waiting = pool.submit(work, item)
+        if waiting is not None:
+            yield waiting.result()
