@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -64,7 +64,8 @@ class Gate:
     def used(self) -> float:
         """The largest share of a limit that is used up: 1 is just within all of them.
 
-        Errors count by their power, so that the shares of independent errors add up.
+        Errors count by their power, so that the shares of independent errors add up. Infinite
+        where a figure is not a number.
         """
         shares = [
             (1 - self.iou) / (1 - MIN_IOU),
@@ -73,11 +74,11 @@ class Gate:
         ]
         if self.loss is not None:
             shares.append(max(0.0, self.loss) / MAX_LOSS)
-        return max(shares)
+        return math.inf if any(map(math.isnan, shares)) else max(shares)
 
     @property
     def passed(self) -> bool:
-        """Whether every limit is kept; what is not a number keeps none."""
+        """Whether every limit is kept."""
         return self.used <= 1
 
     def __str__(self) -> str:
@@ -282,7 +283,3 @@ def _decibels(power: float, error: float) -> float:
         return math.inf
     return 10 * math.log10(power / error) if power > 0 else -math.inf
 
-
-def share_lines(worth: Mapping[str, float]) -> list[str]:
-    """Name of a weight → the share of the gate's limits that it uses alone, as lines for people."""
-    return [f"{name}: {share:.0%} of what the gate allows" for name, share in worth.items()]

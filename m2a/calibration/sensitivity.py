@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from m2a.calibration.gate import LIMITS, Gate
 from m2a.errors import PrecisionError
 
+MOST_KEPT = 0.5
+"""Share of the parts that may go back: a network of which more is in FP32 is not worth having."""
+
 Measure = Callable[[Collection[str]], Gate]
 """Names of the weights that stay in FP32 → the gate's figures."""
 
@@ -52,7 +55,8 @@ def choose_kept(
         The choice, which passed the gate.
 
     Raises:
-        PrecisionError: the gate holds only with nothing in INT8; the message has the figures.
+        PrecisionError: the gate does not hold with half of them in FP32; the message has the
+            figures.
     """
     progress(f"judging with all {len(parts)} products in INT8")
     whole = judge(())
@@ -64,7 +68,8 @@ def choose_kept(
         worth[part] = measure_alone(part).used
     ordered = sorted(parts, key=lambda part: worth[part], reverse=True)
     passed: dict[int, Gate] = {}
-    low, high = 1, len(ordered)  # that many go back; with all of them it is FP32
+    most = int(MOST_KEPT * len(ordered))
+    low, high = 1, most + 1  # that many go back
     last = whole
     while low < high:
         count = (low + high) // 2
@@ -76,8 +81,8 @@ def choose_kept(
             low = count + 1
     if low not in passed:
         raise PrecisionError(
-            f"INT8 does not give the same picture as FP32: {whole}; with all but one product back "
-            f"in FP32, {last}. {LIMITS[0].upper()}{LIMITS[1:]}. Calibrate with other photos or "
+            f"INT8 does not give the same picture as FP32: {whole}; with {most} of {len(parts)} "
+            f"products back in FP32, {last}; {LIMITS}. Calibrate with other photos or "
             "another --method, or take FP16"
         )
     kept = {part: worth[part] for part in ordered[:low]}
