@@ -282,4 +282,3 @@ def _decibels(power: float, error: float) -> float:
     if error == 0:
         return math.inf
     return 10 * math.log10(power / error) if power > 0 else -math.inf
-

@@ -94,9 +94,7 @@ class _Network:
     def measured(self, judge: Judge, keep: Collection[str]) -> Gate:
         """The gate's figures with these weights in FP32."""
         graphs = self.graphs(keep)
-        deblurrer = open_graphs(
-            self.bundle, graphs, precision="int8", max_memory=self._max_memory
-        )
+        deblurrer = open_graphs(self.bundle, graphs, precision="int8", max_memory=self._max_memory)
         return judge.judge(deblurrer, own_mask=graphs["mask"] != self.single["mask"])
 
     def judge(self, photos: Collection[Photo], progress: Progress) -> Judge:
@@ -135,9 +133,7 @@ def _choose(network: _Network, photos: PhotoSets, progress: Progress) -> Choice:
                 some.__exit__(None, None, None)
 
 
-def _record(
-    network: _Network, photos: PhotoSets, method: str, choice: Choice
-) -> dict[str, Any]:
+def _record(network: _Network, photos: PhotoSets, method: str, choice: Choice) -> dict[str, Any]:
     counts = {
         name: [sum(part not in choice.kept for part in network.parts[name]), len(parts)]
         for name, parts in network.parts.items()

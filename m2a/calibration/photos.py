@@ -82,7 +82,7 @@ def choose_photos(folder: Path, *, judging: Path | None = None, seed: int = 0) -
             f"add some, or name others with --gate-photos. {NEEDED}"
         )
     count = max(1, round(HELD_OUT * len(found)))
-    held = set(random.Random(seed).sample(range(len(found)), count))  # noqa: S311 - no secret
+    held = set(random.Random(seed).sample(range(len(found)), count))
     return PhotoSets(
         calibrating=tuple(photo for n, photo in enumerate(found) if n not in held),
         judging=tuple(photo for n, photo in enumerate(found) if n in held),

@@ -57,9 +57,7 @@ def cached_ranges(
             progress(f"ranges of {len(photos)} photos from {file}")
             return stored
         progress(f"the ranges in {file} are not used: {fault}")
-    ranges = measure_ranges(
-        bundle, photos, method=method, max_memory=max_memory, progress=progress
-    )
+    ranges = measure_ranges(bundle, photos, method=method, max_memory=max_memory, progress=progress)
     if file is not None:
         content = json.dumps({**question, "ranges": ranges}, indent=2) + "\n"
         try:

@@ -12,9 +12,11 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
@@ -149,13 +151,13 @@ class _Calibrator:
         return ranges
 
 
-class _OnePiece(CalibrationDataReader):  # type: ignore[misc] - it has no types
+class _OnePiece(CalibrationDataReader):  # type: ignore[misc]  # it has no types
     """Feeds the tensors, flat, once."""
 
     def __init__(self, values: Values) -> None:
         self._waiting = [{name: value.reshape(-1) for name, value in values.items()}]
 
-    def get_next(self) -> dict[str, object] | None:
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
         """The values, then None."""
         return self._waiting.pop() if self._waiting else None
 

@@ -146,7 +146,9 @@ def judge(bundle: Bundle, precision: str, graphs: Graphs) -> Variant:
             finite.
     """
     variant = measure(bundle, precision, graphs)
-    _refuse_another_picture(precision, variant.mask_iou, variant.mask_margin, variant.residual_margin)
+    _refuse_another_picture(
+        precision, variant.mask_iou, variant.mask_margin, variant.residual_margin
+    )
     return variant
 
 
@@ -157,7 +159,14 @@ def measure(bundle: Bundle, precision: str, graphs: Graphs) -> Variant:
     expected, found = (_computed(each, reference) for each in (single, graphs))
     check_outputs(precision, found)
     figures = _figures(bundle, expected, found)
-    return Variant(precision=precision, graphs=graphs, errors=_errors(expected, found), **figures)
+    return Variant(
+        precision=precision,
+        graphs=graphs,
+        errors=_errors(expected, found),
+        mask_iou=figures["mask_iou"],
+        mask_margin=figures["mask_margin"],
+        residual_margin=figures["residual_margin"],
+    )
 
 
 def _errors(expected: Outputs, found: Outputs) -> dict[str, float]:

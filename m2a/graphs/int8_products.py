@@ -94,7 +94,9 @@ class _Readers:
     """Who makes and who reads a tensor of a graph."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
-        self._makers = {output: node for node in graph.node for output in node.output}
+        self._makers: dict[str, onnx.NodeProto] = {
+            output: node for node in graph.node for output in node.output
+        }
         self._constants = {tensor.name for tensor in graph.initializer}
         self._outputs = {value.name for value in graph.output}
         self._reads: dict[str, int] = {}
@@ -104,7 +106,8 @@ class _Readers:
 
     def gather_of(self, node: onnx.NodeProto) -> onnx.NodeProto:
         """The Gather of a product that the rewrite applies to."""
-        return self._makers[self._makers[node.input[0]].input[0]]
+        made: onnx.NodeProto = self._makers[self._makers[node.input[0]].input[0]]
+        return made
 
     def refusal(self, node: onnx.NodeProto) -> str | None:
         """See the function of that name."""

@@ -130,7 +130,7 @@ class QuantizedTensors:
 
 def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
     """Puts other nodes into a graph, and drops the constants and types that went with the old."""
-    kept = [node for node in nodes]
+    kept = list(nodes)
     del graph.node[:]
     graph.node.extend(kept)
     used = {name for node in kept for name in node.input}

@@ -46,8 +46,10 @@ class ChosenPrecision:
 
 
 def is_verified(bundle: BundleDescription, precision: str) -> bool:
-    """Whether the manifest has the record of a judgement that the variant passed; FP32 is the
-    network itself, which the export compares with torch."""
+    """Whether the manifest has the record of a judgement that the variant passed.
+
+    FP32 is the network itself, which the export compares with torch.
+    """
     if precision == "fp32":
         return True
     variants = bundle.manifest.get("variants")

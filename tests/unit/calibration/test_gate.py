@@ -186,9 +186,7 @@ class TestInt8:
 
     def test_a_network_that_int8_ruins_is_refused(self, sensitive_bundle, sets, monkeypatch):
         """Ranges so small that every activation is clipped."""
-        monkeypatch.setattr(
-            "m2a.calibration.int8.cached_ranges", lambda *_, **__: _AnyRange()
-        )
+        monkeypatch.setattr("m2a.calibration.int8.cached_ranges", lambda *_, **__: _AnyRange())
         with pytest.raises(PrecisionError, match="INT8 does not give the same picture as FP32"):
             make_int8(sensitive_bundle, sets)
 

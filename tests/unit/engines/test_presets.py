@@ -5,6 +5,7 @@ One engine for all three: built without a GPU, and its types read from the parse
 
 from __future__ import annotations
 
+import onnx
 import pytest
 import tensorrt_rtx as trt
 from random_network import random_network
@@ -16,12 +17,19 @@ from m2a.graphs.contract import CONTRACTS
 from m2a.graphs.float16 import to_float16
 from m2a.graphs.int8 import quantizable, to_int8
 from m2a.models import PRESETS
+from m2a.runtime.bundle import PACKAGED, open_bundle
 
 TARGETS = ("SM86", "SM89", "SM120")
 
 
 @pytest.fixture(scope="module", params=PRESETS)
 def graphs(request):
+    """Those of `small` are the packaged model's; `base` is traced with random weights."""
+    if request.param == "small":
+        bundle = open_bundle(PACKAGED)
+        assert bundle.manifest["model"]["name"] == "small"
+        contents = {name: bundle.graph(name, precision="fp32") for name in CONTRACTS}
+        return {name: onnx.load_model_from_string(graph) for name, graph in contents.items()}
     network = random_network(PRESETS[request.param], seed=0)
     return {"mask": trace_mask(network), "restore": trace_restore(network)}
 

@@ -59,7 +59,9 @@ def product(seed=0, channels=8, width=6):
         helper.make_node("MatMul", ["beside", "W"], ["product"], "matmul"),
         helper.make_node("Add", ["product", "b"], ["y"], "add"),
     ]
-    return model_of(nodes, {"x": ["N", channels], "rows": ["R"]}, {"y": ["M", 6]}, constants), constants
+    return model_of(
+        nodes, {"x": ["N", channels], "rows": ["R"]}, {"y": ["M", 6]}, constants
+    ), constants
 
 
 def run(model, feeds, **options):
@@ -180,7 +182,9 @@ class TestConvolutions:
             "b": random.normal(size=4).astype(np.float32),
         }
         node = helper.make_node("Conv", ["x", "W", "b"], ["y"], "conv", pads=[1, 1, 1, 1])
-        return model_of([node], {"x": [1, 3, "H", "W"]}, {"y": [1, 4, "H", "W"]}, constants), constants
+        return model_of(
+            [node], {"x": [1, 3, "H", "W"]}, {"y": [1, 4, "H", "W"]}, constants
+        ), constants
 
     def test_it_equals_numpys_rounding(self):
         model, constants = self.convolution()
