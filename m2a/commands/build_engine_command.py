@@ -193,8 +193,9 @@ def _timing_cache(name: str) -> Path | None:
 
 
 def _graphs(bundle: Bundle, precision: str, calibration: Path | None) -> Mapping[str, bytes]:
-    """The bundle's graphs of a precision; with photos they are made, and kept, as FP16 ones are
-    where they are missing.
+    """The bundle's graphs of a precision.
+
+    With photos they are made, and kept, as FP16 ones are where they are missing.
     """
     from m2a.runtime.bundle import GRAPHS
 

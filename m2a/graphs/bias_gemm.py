@@ -2,9 +2,9 @@
 
     Add(MatMul(x, W), b)  →  Gemm(x, W, b) = x · W + b
 
-for W [K, N] and b [N]. ONNX Runtime does it by itself, but for an INT8 graph that must be forbidden:
-it would do it to the quantised products too, which then run in FP32. What stays in FP32 there gets
-it from this rewrite.
+for W [K, N] and b [N]. ONNX Runtime does it by itself, but for an INT8 graph that must be
+forbidden: it would do it to the quantised products too, which then run in FP32. What stays in FP32
+there gets it from this rewrite.
 """
 
 from __future__ import annotations
