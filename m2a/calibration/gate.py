@@ -149,6 +149,14 @@ class Judge:
 
     def __enter__(self) -> Judge:
         self._place = Path(self._folder.__enter__())
+        try:
+            self._restore()
+        except BaseException:  # also Ctrl-C: nobody will leave a context that was not entered
+            self._folder.cleanup()
+            raise
+        return self
+
+    def _restore(self) -> None:
         restored = 0
         for number, photo in enumerate(self._photos):
             self._progress(f"FP32 on {photo.path.name} ({number + 1} of {len(self._photos)})")
@@ -156,12 +164,10 @@ class Judge:
             np.savez(self._place / f"{number}.npz", **vars(outcome))
             restored += len(outcome.residual)
         if not restored:
-            self._folder.cleanup()
             raise UsageError(
                 f"FP32 finds no motion blur in any of the {len(self._photos)} photos that judge, "
                 f"so that no error would show. {NEEDED}"
             )
-        return self
 
     def __exit__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -115,22 +117,20 @@ class _Network:
 def _choose(network: _Network, photos: PhotoSets, progress: Progress) -> Choice:
     """Chooses on the photos that judge, in the order that the calibrating ones give."""
     parts = network.all_parts
-    with network.judge(photos.judging, progress) as judge:
-        ranking: list[Judge] = []
+    with contextlib.ExitStack() as stack:
+        judge = stack.enter_context(network.judge(photos.judging, progress))
+
+        @functools.cache
+        def ranking() -> Judge:
+            some = photos.calibrating[:PHOTOS_ALONE]
+            return stack.enter_context(network.judge(some, progress))
 
         def alone(part: str) -> Gate:
-            if not ranking:
-                some = network.judge(photos.calibrating[:PHOTOS_ALONE], progress)
-                ranking.append(some.__enter__())
-            return network.measured(ranking[0], [other for other in parts if other != part])
+            return network.measured(ranking(), [other for other in parts if other != part])
 
-        try:
-            return choose_kept(
-                parts, lambda keep: network.measured(judge, keep), alone, progress=progress
-            )
-        finally:
-            for some in ranking:
-                some.__exit__(None, None, None)
+        return choose_kept(
+            parts, lambda keep: network.measured(judge, keep), alone, progress=progress
+        )
 
 
 def _record(network: _Network, photos: PhotoSets, method: str, choice: Choice) -> dict[str, Any]:
