@@ -19,6 +19,7 @@ _COMMANDS = {
     "report": "Write a page that shows before and after, mask and motion of photos.",
     "serve": "Deblur photos over HTTP, with a page to drop them on.",
     "export": "Turn a checkpoint into a bundle of ONNX graphs.",
+    "calibrate": "Add an INT8 variant to a bundle, calibrated and judged on photos.",
     "build-engine": "Build TensorRT engines from a bundle.",
     "triton": "Write a model repository for NVIDIA's Triton server.",
     "verify": "Prove that a bundle still computes what the trained network did.",

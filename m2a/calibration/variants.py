@@ -1,4 +1,4 @@
-"""Making a variant of a bundle in another precision, judging it, and adding it.
+"""Variants of a bundle in another precision, and their judgement on the bundle's own reference.
 
 A variant is judged on the bundle's own reference before it is written. The errors of the mask's
 logits and of the residual must lie far below their own deviation, whatever that is: a mask that
@@ -8,10 +8,9 @@ was measured, with some room, becomes the limits of `m2a verify` on the referenc
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from m2a.errors import BundleError, PrecisionError
+from m2a.errors import PrecisionError
 from m2a.evaluation.metrics import overlap
-from m2a.files import atomic_write
 from m2a.graphs.contract import check_contract
 from m2a.graphs.float16 import to_float16
-from m2a.graphs.manifest import graph_entries, graph_path
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
-from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle, Reference, open_bundle
+from m2a.runtime.bundle import GRAPHS, Bundle, Reference
 from m2a.runtime.graph_inputs import extract_patches, mask_graph_image
 from m2a.runtime.manifest import LIMIT_FP32, STAGES
 from m2a.runtime.sites import build_sites, pad_image, pad_mask
@@ -38,8 +35,9 @@ MIN_IOU = 0.97
 MIN_MARGIN = 12.0
 """dB by which errors of logits and residual must lie below the FP32 values' own deviation."""
 
-ROOM = 3.0
-"""The limits of `verify` are what was measured times this: another processor rounds otherwise."""
+ROOM = {"fp16": 3.0, "int8": 1.5}
+"""The limits of `verify` are what was measured times this: another processor rounds otherwise.
+What was rounded to INT8 is multiplied exactly, so that less of it differs."""
 
 HALF_SIDE = 64
 """Side in pixels of the crop on which true half arithmetic is evaluated: it is slow."""
@@ -60,6 +58,7 @@ class Variant:
         mask_iou: of the thresholded mask with FP32's.
         mask_margin: dB by which the error of the mask's logits lies below their deviation.
         residual_margin: the same of the residual.
+        record: what else was measured, JSON values for the manifest.
     """
 
     precision: str
@@ -68,12 +67,13 @@ class Variant:
     mask_iou: float
     mask_margin: float
     residual_margin: float
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def limits(self) -> dict[str, float]:
         """Stage → what `verify` accepts of this variant."""
         return {
-            stage: float(f"{max(LIMIT_FP32, ROOM * error):.2g}")
+            stage: min(1.0, float(f"{max(LIMIT_FP32, ROOM[self.precision] * error):.2g}"))
             for stage, error in self.errors.items()
         }
 
@@ -84,6 +84,7 @@ class Variant:
             "mask_iou": round(self.mask_iou, 4),
             "mask_margin_db": round(self.mask_margin, 1),
             "residual_margin_db": round(self.residual_margin, 1),
+            **self.record,
         }
 
 
@@ -115,10 +116,15 @@ def make_float16(bundle: Bundle, *, progress: Callable[[str], None] = lambda _: 
     progress("comparing FP16 with FP32")
     variant = judge(bundle, "fp16", graphs)
     progress("computing a crop in half arithmetic")
-    crop = _crop(bundle.reference())
+    crop = crop_of(bundle.reference())
     expected = _computed(single, crop)
-    found = _computed_by_definition(graphs, crop)
-    _judge_outputs("fp16 in true half arithmetic", bundle, expected, found)
+    found = computed_by_definition(graphs, crop)
+    in_words = "fp16 in true half arithmetic"
+    check_outputs(in_words, found)
+    figures = _figures(bundle, expected, found)
+    _refuse_another_picture(
+        in_words, figures["mask_iou"], figures["mask_margin"], figures["residual_margin"]
+    )
     in_half = _errors(expected, found)
     errors = {stage: max(error, in_half[stage]) for stage, error in variant.errors.items()}
     return replace(variant, errors=errors)
@@ -139,80 +145,28 @@ def judge(bundle: Bundle, precision: str, graphs: Graphs) -> Variant:
         PrecisionError: the mask's IoU is below 0.97, a margin is below 12 dB, or a value is not
             finite.
     """
+    variant = measure(bundle, precision, graphs)
+    _refuse_another_picture(
+        precision, variant.mask_iou, variant.mask_margin, variant.residual_margin
+    )
+    return variant
+
+
+def measure(bundle: Bundle, precision: str, graphs: Graphs) -> Variant:
+    """As `judge`, but refuses only values that are not finite: other photos judge the variant."""
     reference = bundle.reference()
     single = {name: bundle.graph(name, precision="fp32") for name in GRAPHS}
     expected, found = (_computed(each, reference) for each in (single, graphs))
-    judged = _judge_outputs(precision, bundle, expected, found)
-    return Variant(precision=precision, graphs=graphs, errors=_errors(expected, found), **judged)
-
-
-def add_variant(bundle: Bundle, variant: Variant) -> Bundle:
-    """Writes a variant into its bundle.
-
-    The manifest names the variant only while its files are whole: an older one is taken out first,
-    and the new one comes in last. A write that fails leaves a bundle without the variant.
-
-    Args:
-        bundle: the one from which the variant was made.
-        variant: judged.
-
-    Returns:
-        The bundle, read again.
-
-    Raises:
-        BundleError: the bundle is the one inside the package, which is not changed; its graphs are
-            no longer those the variant was made from; a link leads out of it; or the files cannot
-            be written.
-    """
-    if bundle.packaged:
-        raise BundleError(
-            "the bundle inside the package is not changed; export one of your own, or copy it"
-        )
-    precision = variant.precision
-    content = _unchanged_manifest(bundle)
-    sections = {
-        "graphs": graph_entries(precision, variant.graphs),
-        "limits": variant.limits,
-        "variants": variant.to_json(),
-    }
-    files = {graph_path(name, precision): graph for name, graph in variant.graphs.items()}
-    home = bundle.path.resolve()
-    for file in [*files, MANIFEST]:
-        if home not in (bundle.path / file).resolve().parents:
-            raise BundleError(f"{bundle.path / file} is a link that leaves the bundle; remove it")
-    try:
-        if precision in content["graphs"]:
-            for section in sections:
-                content.get(section, {}).pop(precision, None)
-            _write_manifest(bundle, content)
-        for file, graph in files.items():
-            path = bundle.path / file
-            path.parent.mkdir(exist_ok=True)
-            atomic_write(path, graph, overwrite=True)
-        for section, values in sections.items():
-            content.setdefault(section, {})[precision] = values
-        _write_manifest(bundle, content)
-    except OSError as error:
-        raise BundleError(
-            f"cannot write the {precision} graphs into {bundle.path}: {error.strerror}"
-        ) from error
-    return open_bundle(bundle.path, origin=bundle.origin)
-
-
-def _unchanged_manifest(bundle: Bundle) -> dict[str, Any]:
-    """The manifest as it is now, if it still names the graphs that the bundle was opened with."""
-    now = open_bundle(bundle.path, origin=bundle.origin)
-    if now.graphs["fp32"] != bundle.graphs["fp32"]:
-        raise BundleError(
-            f"the bundle {bundle.path} was exported again meanwhile; make its variant again"
-        )
-    manifest: dict[str, Any] = json.loads(json.dumps(now.manifest))
-    return manifest
-
-
-def _write_manifest(bundle: Bundle, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2) + "\n"
-    atomic_write(bundle.path / MANIFEST, text.encode(), overwrite=True)
+    check_outputs(precision, found)
+    figures = _figures(bundle, expected, found)
+    return Variant(
+        precision=precision,
+        graphs=graphs,
+        errors=_errors(expected, found),
+        mask_iou=figures["mask_iou"],
+        mask_margin=figures["mask_margin"],
+        residual_margin=figures["residual_margin"],
+    )
 
 
 def _errors(expected: Outputs, found: Outputs) -> dict[str, float]:
@@ -222,19 +176,30 @@ def _errors(expected: Outputs, found: Outputs) -> dict[str, float]:
     return dict(zip(STAGES, errors, strict=True))
 
 
-def _judge_outputs(
-    name: str, bundle: Bundle, expected: Outputs, found: Outputs
-) -> dict[str, float]:
-    """Returns the mask's IoU and the margins of a `Variant`, or refuses."""
-    for output, values in found.items():
+def check_outputs(name: str, outputs: Outputs) -> None:
+    """Refuses values that are not finite.
+
+    Raises:
+        PrecisionError: an output, which is named, holds some.
+    """
+    for output, values in outputs.items():
         if not np.isfinite(values).all():
             raise PrecisionError(
                 f"{name}: {output} holds values that are not finite; FP16 ends at 65504. "
                 "Keep this model in FP32"
             )
-    iou = overlap(*(outputs["mask"] >= bundle.threshold for outputs in (found, expected))).iou
-    mask = _margin(logits(found["mask"]), logits(expected["mask"]))
-    residual = _margin(found["residual"], expected["residual"])
+
+
+def _figures(bundle: Bundle, expected: Outputs, found: Outputs) -> dict[str, float]:
+    """The mask's IoU and the margins of a `Variant`."""
+    return {
+        "mask_iou": overlap(*(o["mask"] >= bundle.threshold for o in (found, expected))).iou,
+        "mask_margin": _margin(logits(found["mask"]), logits(expected["mask"])),
+        "residual_margin": _margin(found["residual"], expected["residual"]),
+    }
+
+
+def _refuse_another_picture(name: str, iou: float, mask: float, residual: float) -> None:
     if not (iou >= MIN_IOU and min(mask, residual) >= MIN_MARGIN):
         raise PrecisionError(
             f"{name} does not give the same picture as FP32: the IoU of the masks is {iou:.3f}, "
@@ -242,7 +207,6 @@ def _judge_outputs(
             f"{mask:.1f} and {residual:.1f} dB below their own deviation, expected at least "
             f"{MIN_MARGIN:.0f} dB. Keep this model in FP32"
         )
-    return {"mask_iou": iou, "mask_margin": mask, "residual_margin": residual}
 
 
 def _margin(found: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -253,7 +217,7 @@ def _margin(found: NDArray[Any], expected: NDArray[Any]) -> float:
     return -20 * math.log10(error)
 
 
-def _crop(reference: Reference) -> Reference:
+def crop_of(reference: Reference) -> Reference:
     """The part of the reference with most active pixels, small enough for the slow evaluation."""
     height, width = (min(HALF_SIDE, side) for side in reference.mask.shape)
     crops = [
@@ -284,7 +248,7 @@ def _computed(graphs: Graphs, reference: Reference) -> Outputs:
     return mask.run(image) | restore.run(tables)
 
 
-def _computed_by_definition(graphs: Graphs, reference: Reference) -> Outputs:
+def computed_by_definition(graphs: Graphs, reference: Reference) -> Outputs:
     """Evaluates the graphs node by node in the types they state."""
     outputs: Outputs = {}
     feeds = _feeds(reference)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from m2a.commands.options import (
+    EXISTING_OR_NOT,
     bundle_option,
     chosen_bundle,
     json_option,
     print_json,
 )
-from m2a.errors import MissingDependencyError, install_command
+from m2a.errors import MissingDependencyError, UsageError, install_command
 from m2a.extras import is_installed, missing_packages
 from m2a.machine.installed import TENSORRT
 
@@ -35,6 +36,19 @@ _MIB = 1 << 20
     "precision",
     flag_value="fp16",
     help="FP16; its graphs are made where the bundle does not hold them.",
+)
+@click.option(
+    "--int8",
+    "precision",
+    flag_value="int8",
+    help="INT8; the bundle must hold its graphs (`m2a calibrate`), or --calibration makes them.",
+)
+@click.option(
+    "--calibration",
+    type=EXISTING_OR_NOT,
+    metavar="PHOTOS",
+    help="A folder of blurred photos: calibrates and judges the INT8 or FP16 graphs first, as "
+    "`m2a calibrate` does.",
 )
 @bundle_option
 @click.option(
@@ -59,6 +73,7 @@ _MIB = 1 << 20
 @json_option
 def command(
     precision: str,
+    calibration: Path | None,
     bundle: Path | None,
     targets: tuple[str, ...],
     flavour: str | None,
@@ -73,8 +88,10 @@ def command(
     Example:
       m2a build-engine --fp16
       m2a build-engine --fp16 --target sm86 --target sm89
+      m2a build-engine --int8 --calibration photos --target sm86
     """
-    _check_packages(bundle, precision, flavour)
+    _check_calibration(bundle, precision, calibration)
+    _check_packages(bundle, precision, calibration, flavour)
     from m2a.engines import build
     from m2a.engines.machine import this_machine
     from m2a.engines.selection import engines_folder
@@ -90,7 +107,7 @@ def command(
     ]
     found = chosen_bundle(bundle)
     folder = engines_folder(found)
-    graphs = _graphs(found, precision)
+    graphs = _graphs(found, precision, calibration)
     for target, capability in zip(targets or (None,), capabilities, strict=True):
         order = build.Order(
             precision=precision,
@@ -122,7 +139,28 @@ _WHICH = (
 )
 
 
-def _check_packages(bundle: Path | None, precision: str, flavour: str | None) -> None:
+def _check_calibration(bundle: Path | None, precision: str, calibration: Path | None) -> None:
+    """Refuses what cannot be calibrated, before any work.
+
+    Raises:
+        UsageError: INT8 without calibrated graphs or photos, or photos for FP32.
+        BundleError: as `find_bundle`.
+    """
+    from m2a.runtime.bundle import find_bundle
+
+    if calibration is not None and precision == "fp32":
+        raise UsageError("--calibration: found it with --fp32, expected --int8 or --fp16")
+    found = find_bundle(bundle, working_directory=True)
+    if precision == "int8" and calibration is None and precision not in found.graphs:
+        raise UsageError(
+            f"--int8: the bundle {found.path} holds no INT8 graphs; `m2a calibrate PHOTOS` adds "
+            "them, or name a folder of blurred photos with --calibration PHOTOS"
+        )
+
+
+def _check_packages(
+    bundle: Path | None, precision: str, calibration: Path | None, flavour: str | None
+) -> None:
     """Names all that is missing, before any work.
 
     Raises:
@@ -135,8 +173,9 @@ def _check_packages(bundle: Path | None, precision: str, flavour: str | None) ->
     missing = missing_packages("tensorrt", only=["filelock", "onnx"])
     if not any(is_installed(one.module) for one in wanted):
         missing.append(" or ".join(one.distributions[0] for one in wanted))
-    if precision == "fp16" and precision not in find_bundle(bundle, working_directory=True).graphs:
-        missing += missing_packages("cpu")  # judges the FP16 graphs that are to be made
+    held = find_bundle(bundle, working_directory=True).graphs
+    if calibration is not None or precision not in held:
+        missing += missing_packages("cpu")  # judges the graphs that are to be made
     if missing:
         raise MissingDependencyError(
             *missing, extra="tensorrt", purpose="Building an engine", install=_WHICH
@@ -153,18 +192,26 @@ def _timing_cache(name: str) -> Path | None:
         return None
 
 
-def _graphs(bundle: Bundle, precision: str) -> Mapping[str, bytes]:
-    """The bundle's graphs of a precision; FP16 ones are made, and kept, if they are missing."""
+def _graphs(bundle: Bundle, precision: str, calibration: Path | None) -> Mapping[str, bytes]:
+    """The bundle's graphs of a precision.
+
+    With photos they are made, and kept, as FP16 ones are where they are missing.
+    """
     from m2a.runtime.bundle import GRAPHS
 
-    if precision == "fp16" and precision not in bundle.precisions:
-        from m2a.calibration import add_variant, make_float16
+    if calibration is None and precision in bundle.precisions:
+        return {name: bundle.graph(name, precision=precision) for name in GRAPHS}
+    from m2a.calibration import add_variant, make_float16
+    from m2a.commands.calibrate_command import calibrated, report_of
 
+    if calibration is None:
         variant = make_float16(bundle, progress=lambda step: click.echo(f"{step} …", err=True))
-        if not bundle.packaged:
-            add_variant(bundle, variant)
-        return variant.graphs
-    return {name: bundle.graph(name, precision=precision) for name in GRAPHS}
+    else:
+        variant = calibrated(bundle, calibration, precision=precision)
+        click.echo("\n".join(report_of(variant)), err=True)
+    if not bundle.packaged:
+        add_variant(bundle, variant)
+    return variant.graphs
 
 
 def _rebuild(

@@ -38,7 +38,7 @@ class Opening:
         bundle: the bundle's directory; None to find one, also in the working directory.
         backend: who computes the graphs.
         allow_fallback: use `ort-cpu` where the backend cannot be used.
-        precision: which of the bundle's graphs.
+        precision: which of the bundle's graphs; `auto` for the best verified ones.
         threshold: a pixel is active from this probability; None for the bundle's.
         dilate: radius in pixels by which the mask is widened; None for the bundle's.
         max_memory: bytes that the graphs may take at a time; None for a share of what is free.
@@ -51,7 +51,7 @@ class Opening:
     bundle: Path | None
     backend: str
     allow_fallback: bool
-    precision: str = "fp32"
+    precision: str = "auto"
     threshold: float | None
     dilate: int | None
     max_memory: int | None

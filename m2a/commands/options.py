@@ -53,15 +53,17 @@ def backend_options(command: Command) -> Command:
 def precision_option(command: Command) -> Command:
     """`--precision NAME`."""
     from m2a.runtime.bundle import MADE_BY, PRECISIONS
+    from m2a.runtime.precision import AUTO
 
     others = [f"{name} where `{made_by}` made them" for name, made_by in MADE_BY.items()][1:]
     return click.option(
         "--precision",
-        type=click.Choice(PRECISIONS),
-        metavar="|".join(MADE_BY),
-        default="fp32",
+        type=click.Choice([AUTO, *PRECISIONS]),
+        metavar="|".join([AUTO, *PRECISIONS]),
+        default=AUTO,
         show_default=True,
-        help=f"Which of the bundle's graphs to compute: fp32, or {', '.join(others)}.",
+        help=f"Which of the bundle's graphs to compute: fp32, {', '.join(others)}, or auto: the "
+        "best verified ones for the backend, which on a CPU are fp32.",
     )(command)
 
 

@@ -128,19 +128,23 @@ def _planned(
     from m2a.cluster.recipe import recipe_of
     from m2a.cluster.work import plan_work
     from m2a.cluster.worker import Order, packed_bundle
+    from m2a.runtime.loading import precision_on
 
     bundle = opening.find()
+    precision = precision_on(bundle, opening.backend, opening.precision).precision
     order = Order(
         source=Place.of(source, option="SOURCE"),
         destination=Place.of(output, option="-o"),
         settings=settings,
-        opening=replace(opening.without_bundle(), threads=opening.threads or 1),
-        bundle=packed_bundle(bundle, precision=opening.precision),
+        opening=replace(
+            opening.without_bundle(), threads=opening.threads or 1, precision=precision
+        ),
+        bundle=packed_bundle(bundle, precision=precision),
     )
     recipe = recipe_of(
         bundle,
         settings,
-        precision=opening.precision,
+        precision=precision,
         threshold=opening.threshold,
         dilate=opening.dilate,
         suffix=suffix,

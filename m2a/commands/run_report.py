@@ -16,7 +16,8 @@ def fields_of(outcome: Outcome) -> dict[str, Any]:
     """The JSON object of a picture: its names, and what there is to tell.
 
     All have their `status`; one that is done has `coverage`, `threshold`, `highest_probability`,
-    `copied`, `backend` and `seconds` too, and one that failed its `error`.
+    `copied`, `backend`, `precision`, `precision_reason` and
+    `seconds` too, and one that failed its `error`.
     """
     fields: dict[str, Any] = {
         "status": outcome.status,
@@ -29,6 +30,8 @@ def fields_of(outcome: Outcome) -> dict[str, Any]:
         fields["highest_probability"] = outcome.highest_probability
         fields["copied"] = outcome.copied
         fields["backend"] = outcome.backend
+        fields["precision"] = outcome.precision
+        fields["precision_reason"] = outcome.precision_reason
         fields["seconds"] = dict(outcome.seconds)
     if outcome.reason is not None:
         fields["error"] = outcome.reason

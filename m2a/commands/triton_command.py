@@ -19,6 +19,7 @@ from m2a.commands.options import (
 from m2a.extras import needing_extra
 from m2a.files import write_folder
 from m2a.runtime.decoding import MAX_PIXELS
+from m2a.runtime.precision import AUTO
 
 
 @click.command("triton")
@@ -105,7 +106,8 @@ def command(
     found = chosen_bundle(bundle)
     order = Order(
         backend=backend,
-        precision=precision,
+        # What is best on the server, nobody knows here.
+        precision="fp32" if precision == AUTO else precision,
         threshold=found.threshold if threshold is None else threshold,
         dilate=found.dilate if dilate is None else dilate,
         max_pixels=max_pixels,

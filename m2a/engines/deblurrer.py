@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from m2a.engines.execution import EngineExecution
 from m2a.engines.machine import Machine, this_machine
 from m2a.engines.pycuda_device import PycudaDevice, import_pycuda
 from m2a.engines.selection import choose_engines
 from m2a.engines.tensorrt import find_tensorrt
-from m2a.errors import BackendError, MissingDependencyError
+from m2a.errors import BackendError, EngineError, MissingDependencyError
 from m2a.runtime.bundle import GRAPHS, Bundle
 from m2a.runtime.gpu.deblurrer import GpuDeblurrer
+from m2a.runtime.precision import ChosenPrecision
 
 BACKEND = "tensorrt"
 
@@ -81,3 +84,29 @@ def open_on_gpu(
         dilate=dilate,
         max_memory=max_memory,
     )
+
+
+def choose_precision(
+    bundle: Bundle, verified: Sequence[str], *, machine: Machine | None = None
+) -> ChosenPrecision:
+    """Chooses the best precision whose engines would run here.
+
+    Args:
+        bundle: whose engines.
+        verified: precisions, the best first.
+        machine: this one, which is asked if it is not given.
+
+    Returns:
+        The first of them with such engines; the last where there are none, so that opening it says
+        why.
+    """
+    machine = this_machine() if machine is None else machine
+    for precision in verified:
+        try:
+            choose_engines(bundle, precision=precision, machine=machine)
+        except EngineError:
+            continue
+        return ChosenPrecision(
+            precision=precision, reason=f"{precision}, the best verified engines that run here"
+        )
+    return ChosenPrecision(precision=verified[-1], reason="no verified engines that run here")

@@ -146,7 +146,7 @@ def evaluate(
         MissingDependencyError: scikit-image, of the extra `eval`, is not installed.
     """
     scores = []
-    for blurred, sharp, mask in _triples(folder):
+    for blurred, sharp, mask in known_triples(folder):
         score = _score(deblurrer, blurred, sharp, mask)
         progress(score)
         scores.append(score)
@@ -233,7 +233,12 @@ def _angle_error(motion: NDArray[np.float32], path: Path, size: tuple[int, int])
     return float(np.median(errors)) if errors.size else None
 
 
-def _triples(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
+def known_triples(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """The blurred, the sharp and the mask's picture of each name in such a folder.
+
+    Raises:
+        UsageError: the folder is not of this form.
+    """
     missing = [name for name in FOLDERS if not (folder / name).is_dir()]
     if missing:
         raise UsageError(

@@ -139,6 +139,14 @@ def open_runners(
         return runners
 
 
+_QUANTIZED = b"QuantizeLinear"
+"""What a graph in INT8 holds."""
+
+_FORBIDDEN = ["MatMulAddFusion"]
+"""Optimisations of ONNX Runtime that would keep a graph in INT8 from being computed so: they make
+Gemm nodes of its products and biases, which are then no longer fused with their Q/DQ pairs."""
+
+
 class OrtRunner:
     """A graph in an ONNX Runtime session."""
 
@@ -181,6 +189,7 @@ class OrtRunner:
                 graph,
                 settings,
                 providers=[(chosen.provider, dict(chosen.options))],
+                disabled_optimizers=_FORBIDDEN if _QUANTIZED in graph else None,
                 enable_fallback=0,  # else it prints on standard output and tries elsewhere
             )
         except Exception as error:  # the runtime's exceptions have no common base

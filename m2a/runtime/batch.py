@@ -213,6 +213,8 @@ def outcome_of(
         highest_probability=result.highest_probability,
         threshold=deblurrer.threshold,
         backend=result.backend,
+        precision=deblurrer.precision,
+        precision_reason=deblurrer.precision_reason,
         seconds=seconds,
         copied=copied,
     )

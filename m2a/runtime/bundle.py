@@ -113,21 +113,20 @@ class Bundle(BundleDescription):
                 raise UsageError(
                     f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}"
                 )
-            made_by = self._made_by(precision)
             raise UsageError(
-                f"the bundle {self.path} has no {precision} graphs; it has {', '.join(self.graphs)}"
-                + (f"; `{made_by}` makes them" if made_by else "")
+                f"the bundle {self.path} has no {precision} graphs; it has "
+                f"{', '.join(self.graphs)}; `{self._made_by(precision)}` makes them"
             )
         return self._read_graph(self.graphs[precision][name], name, precision=precision)
 
-    def _made_by(self, precision: str) -> str | None:
-        """The command that writes this bundle with such graphs; None where no command does."""
-        command = MADE_BY.get(precision)
+    def _made_by(self, precision: str) -> str:
+        """The command that writes this bundle with such graphs."""
+        command = MADE_BY[precision]
+        if "CHECKPOINT" not in command:
+            return f"{command} --bundle {shlex.quote(str(self.path))}"
         model = self.manifest.get("model", {})
         checkpoint = model.get("checkpoint")
         name = checkpoint.get("name") if isinstance(checkpoint, dict) else None
-        if command is None:
-            return None
         if isinstance(name, str) and name:
             command = command.replace("CHECKPOINT", shlex.quote(name))
         return f"{command} --threshold {self.threshold:g} --dilate {self.dilate}"

@@ -70,6 +70,7 @@ class Deblurrer:
         backend: who computes the graphs: the backend asked for, or the fallback allowed.
         fallback_reason: why the backend that was asked for does not compute; None where it does.
         precision: of the bundle's graphs that it computes.
+        precision_reason: why that one.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is then dilated.
         max_memory: bytes that the graphs may take at a time, about.
@@ -97,6 +98,7 @@ class Deblurrer:
         self.backend = mask.backend
         self.fallback_reason: str | None = None
         self.precision = precision
+        self.precision_reason = "asked for"
         self.threshold = threshold
         self.dilate = dilate
         self.max_memory = max_memory

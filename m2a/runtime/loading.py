@@ -21,6 +21,7 @@ from m2a.runtime.backends import (
 from m2a.runtime.bundle import GRAPHS, Bundle, find_bundle
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.parts import smallest_memory
+from m2a.runtime.precision import AUTO, ChosenPrecision, candidates, choose_precision
 
 SHARE_OF_MEMORY = 0.25
 """Of the memory that the machine has free: what the graphs may take unless told otherwise."""
@@ -34,7 +35,7 @@ class Opening:
     """How a bundle is opened; the meaning of each field is that of `load`'s argument."""
 
     backend: str = DEFAULT_BACKEND
-    precision: str = "fp32"
+    precision: str = AUTO
     threshold: float | None = None
     dilate: int | None = None
     allow_fallback: bool = False
@@ -54,7 +55,7 @@ def load(
     bundle: str | Path | None = None,
     *,
     backend: str = DEFAULT_BACKEND,
-    precision: str = "fp32",
+    precision: str = AUTO,
     threshold: float | None = None,
     dilate: int | None = None,
     allow_fallback: bool = False,
@@ -68,7 +69,8 @@ def load(
             never the working directory.
         backend: `ort-cpu`, `ort-cuda` or `ort-tensorrt`: ONNX Runtime's execution providers; or
             `tensorrt`, which keeps the whole pipeline on a GPU and runs the bundle's engines.
-        precision: which of the bundle's graphs: `fp32`, and what else it holds.
+        precision: which of the bundle's graphs: `fp32`, and what else it holds; `auto` takes the
+            best verified one for the backend (`m2a.runtime.precision`), which on a CPU is `fp32`.
         threshold: a pixel is active where its probability is at least this; None takes the
             bundle's.
         dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
@@ -123,6 +125,8 @@ def open_bundle_on(
     dilate = bundle.dilate if dilate is None else dilate
     max_memory = default_memory(bundle) if max_memory is None else max_memory
     fallback_reason = None
+    chosen = precision_on(bundle, backend, precision)
+    precision = chosen.precision
     if backend in PIPELINES:
         try:
             opened: Deblurrer = _pipeline(backend).open_on_gpu(
@@ -132,6 +136,7 @@ def open_bundle_on(
                 dilate=dilate,
                 max_memory=max_memory,
             )
+            opened.precision_reason = chosen.reason
             return opened
         except (BackendError, EngineError, MissingDependencyError) as error:
             if not allow_fallback:
@@ -165,8 +170,33 @@ def open_bundle_on(
         max_memory=max_memory,
         threads=threads if optimize else 1,
     )
+    deblurrer.precision_reason = chosen.reason
     deblurrer.fallback_reason = fallback_reason or mask.fallback_reason
     return deblurrer
+
+
+def precision_on(bundle: Bundle, backend: str, precision: str) -> ChosenPrecision:
+    """The precision that opening a bundle on a backend computes in.
+
+    Args:
+        bundle: the bundle.
+        backend: one of `m2a.runtime.backends.NAMES`.
+        precision: what was asked for; `auto` for the best verified one.
+
+    Raises:
+        UsageError: there is no backend of that name.
+    """
+    check_backend(backend)
+    if precision != AUTO:
+        return ChosenPrecision(precision=precision, reason="asked for")
+    if backend not in PIPELINES:
+        return choose_precision(bundle, backend)
+    verified = candidates(bundle, backend)
+    try:
+        chosen: ChosenPrecision = _pipeline(backend).choose_precision(bundle, verified)
+    except MissingDependencyError:  # told where the backend is opened
+        return ChosenPrecision(precision="fp32", reason="the backend cannot be opened")
+    return chosen
 
 
 def _pipeline(backend: str) -> ModuleType:

@@ -28,9 +28,9 @@ PRECISIONS = ("fp32", "fp16", "int8")
 MADE_BY = {
     "fp32": "m2a export --ckpt CHECKPOINT",
     "fp16": "m2a export --ckpt CHECKPOINT --fp16",
+    "int8": "m2a calibrate PHOTOS",
 }
-"""Precision → the command that writes a bundle with such graphs; those that are missing here no
-command of this version makes."""
+"""Precision → the command that writes such graphs into a bundle."""
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 """Names of what a bundle is made of end so."""

@@ -30,6 +30,8 @@ class Outcome:
             done, where the mask was given, and of a video.
         threshold: the probability from which a pixel is restored; None as before.
         backend: who computed; None unless it is done.
+        precision: of the graphs; None as before.
+        precision_reason: why that one; None as before.
         seconds: wall time per stage, from reading to writing; empty unless it is done.
         copied: whether the output is the source, byte for byte, as nothing was restored and to
             encode it again would lose.
@@ -45,6 +47,8 @@ class Outcome:
     highest_probability: float | None = None
     threshold: float | None = None
     backend: str | None = None
+    precision: str | None = None
+    precision_reason: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     copied: bool = False
 

@@ -106,7 +106,7 @@ def test_a_failed_write_leaves_a_bundle_that_is_whole(
         written.append(path)
         atomic_write(path, content, overwrite=overwrite)
 
-    monkeypatch.setattr("m2a.calibration.variants.atomic_write", full)
+    monkeypatch.setattr("m2a.calibration.adding.atomic_write", full)
     if succeeding == 3 and not again:
         assert add_variant(bundle, variant).precisions == ("fp32", "fp16")
         return

@@ -1,0 +1,112 @@
+"""Ranges that were measured before, used again only for the very same question.
+
+A file holds all that the ranges depend on: graphs, photos in their order, method, threshold,
+dilation and versions. One that says anything else is stale: it is refused, and measured anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from m2a._version import __version__
+from m2a.calibration.photos import Photo, digest_of
+from m2a.calibration.ranges import measure_ranges
+from m2a.files import atomic_write, read_regular
+from m2a.runtime.backends import import_onnxruntime
+from m2a.runtime.bundle import GRAPHS, Bundle
+
+MAX_FILE = 2**20
+"""Bytes; ours have some thousands."""
+
+Ranges = dict[str, dict[str, float]]
+
+
+def cached_ranges(
+    bundle: Bundle,
+    photos: Sequence[Photo],
+    *,
+    method: str,
+    folder: Path | None,
+    max_memory: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Ranges:
+    """Ranges as `measure_ranges` gives them, from the cache where it has them.
+
+    Args:
+        bundle: holds FP32 graphs.
+        photos: that calibrate.
+        method: as `measure_ranges`.
+        folder: of the cache, which need not exist; None measures.
+        max_memory: as `m2a.load`.
+        progress: called with each step's name, and with why a cache was refused.
+
+    Raises:
+        UsageError, ImageError, BackendError: as `measure_ranges`.
+    """
+    question = _question(bundle, photos, method)
+    file = None if folder is None else folder / f"{_name(question)}.json"
+    if file is not None and file.exists():
+        stored, fault = _read(file, question)
+        if stored is not None:
+            progress(f"ranges of {len(photos)} photos from {file}")
+            return stored
+        progress(f"the ranges in {file} are not used: {fault}")
+    ranges = measure_ranges(bundle, photos, method=method, max_memory=max_memory, progress=progress)
+    if file is not None:
+        content = json.dumps({**question, "ranges": ranges}, indent=2) + "\n"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(file, content.encode(), overwrite=True)
+        except OSError as error:
+            progress(f"the ranges are not kept: {file}: {error.strerror}")
+    return ranges
+
+
+def _question(bundle: Bundle, photos: Sequence[Photo], method: str) -> dict[str, Any]:
+    """All that ranges depend on."""
+    runtime = import_onnxruntime(extra="cpu")
+    return {
+        "graphs": {name: bundle.graphs["fp32"][name].sha256 for name in GRAPHS},
+        "method": method,
+        "threshold": bundle.threshold,
+        "dilate": bundle.dilate,
+        "photos": len(photos),
+        "photos_sha256": digest_of(photos),
+        "versions": {
+            "m2a": __version__,
+            "onnx": importlib.metadata.version("onnx"),
+            "onnxruntime": str(runtime.__version__),
+        },
+    }
+
+
+def _name(question: dict[str, Any]) -> str:
+    """One file for each model and method: newer ranges take the place of older."""
+    named = json.dumps([question["graphs"], question["method"]], sort_keys=True)
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
+
+
+def _read(file: Path, question: dict[str, Any]) -> tuple[Ranges | None, str]:
+    """The ranges, or None and why they are refused."""
+    try:
+        content = json.loads(read_regular(file, limit=MAX_FILE))
+        stored = {key: content.get(key) for key in question}
+        other = [key for key in question if stored[key] != question[key]]
+        if other:
+            return None, f"they are stale, of other {', '.join(other)}"
+        ranges = {
+            name: {tensor: float(value) for tensor, value in content["ranges"][name].items()}
+            for name in GRAPHS
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return None, f"the file is damaged ({type(error).__name__})"
+    finite = all(
+        math.isfinite(value) and value >= 0 for each in ranges.values() for value in each.values()
+    )
+    return (ranges, "") if finite else (None, "the file is damaged (a range is not finite)")

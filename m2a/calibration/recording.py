@@ -1,0 +1,125 @@
+"""Graphs that show what is inside them, and runners that hand it on.
+
+The pipeline itself feeds them, part by part, so that what is seen are its own patches and tables,
+and no more of a photo at a time than its memory allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from m2a.graphs.float16 import float_tensors
+from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
+from m2a.runtime.bundle import Bundle
+from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.loading import default_memory
+
+Values = Mapping[str, NDArray[Any]]
+Record = Callable[[Values], None]
+
+
+def showing_tensors(graph: bytes, tensors: Iterable[str]) -> bytes:
+    """A graph with inner tensors as outputs too.
+
+    Args:
+        graph: serialised.
+        tensors: f32 tensors of it.
+    """
+    model = onnx.load_model_from_string(graph)
+    for name in tensors:
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def showing_extremes(graph: bytes) -> tuple[bytes, dict[str, str]]:
+    """A graph with the extremes of every float tensor that it computes as outputs too.
+
+    Args:
+        graph: serialised, FP32.
+
+    Returns:
+        The graph, and output → the node whose result it is the smallest or largest value of.
+    """
+    model = onnx.load_model_from_string(graph)
+    types = float_tensors(model.graph)
+    shown: dict[str, str] = {}
+    for node in list(model.graph.node):
+        for tensor in node.output:
+            if tensor not in types:
+                continue
+            for operator in ("ReduceMin", "ReduceMax"):
+                output = f"{tensor}_{operator}"
+                shown[output] = node.name
+                model.graph.node.append(
+                    helper.make_node(operator, [tensor], [output], output, keepdims=0)
+                )
+                model.graph.output.append(
+                    helper.make_tensor_value_info(output, TensorProto.FLOAT, [])
+                )
+    return model.SerializeToString(), shown
+
+
+class RecordingRunner:
+    """Runs a graph with more outputs than its contract has, and hands those on.
+
+    Attributes:
+        backend: of the runner inside.
+    """
+
+    def __init__(self, runner: Runner, outputs: Iterable[str], record: Record) -> None:
+        self.backend = runner.backend
+        self._runner, self._outputs, self._record = runner, tuple(outputs), record
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """See `Runner.run`."""
+        found = self._runner.run(feeds)
+        self._record({name: found.pop(name) for name in self._outputs})
+        return found
+
+
+def open_graphs(
+    bundle: Bundle,
+    graphs: Mapping[str, bytes],
+    *,
+    precision: str,
+    max_memory: int | None = None,
+    recorded: Mapping[str, tuple[Iterable[str], Record]] | None = None,
+) -> Deblurrer:
+    """Opens graphs that are in no bundle yet, as `m2a.load` opens those that are.
+
+    Args:
+        bundle: the network's, with its threshold and dilation.
+        graphs: `mask` and `restore`, serialised.
+        precision: of the graphs, for people.
+        max_memory: as `m2a.load`.
+        recorded: graph → its outputs beyond the contract, and who gets them.
+
+    Raises:
+        BackendError: ONNX Runtime does not take a graph.
+        UsageError: the memory does not suffice.
+    """
+    names = ("mask", "restore")
+    runners: dict[str, Runner] = dict(
+        zip(
+            names,
+            open_runners([graphs[name] for name in names], backend=DEFAULT_BACKEND),
+            strict=True,
+        )
+    )
+    for name, (outputs, record) in (recorded or {}).items():
+        runners[name] = RecordingRunner(runners[name], outputs, record)
+    return Deblurrer(
+        bundle,
+        mask=runners["mask"],
+        restore=runners["restore"],
+        precision=precision,
+        threshold=bundle.threshold,
+        dilate=bundle.dilate,
+        max_memory=default_memory(bundle) if max_memory is None else max_memory,
+    )

@@ -1,0 +1,157 @@
+"""Ranges: of what the pipeline really computes, in pieces, and never from a stale cache."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from m2a.calibration import range_cache
+from m2a.calibration.photos import choose_photos
+from m2a.calibration.range_cache import cached_ranges
+from m2a.calibration.ranges import METHODS, measure_ranges
+from m2a.calibration.recording import open_graphs, showing_tensors
+from m2a.errors import UsageError
+from m2a.graphs.int8 import quantizable
+from m2a.runtime.images import read_photo
+from m2a.runtime.parts import smallest_memory
+from m2a.runtime.pixels import check_pixels
+from m2a.runtime.windows import PaddedPicture
+
+
+@pytest.fixture
+def calibrating(photos):
+    return choose_photos(photos).calibrating
+
+
+def seen_values(bundle, photos):
+    """The slow reference: every value of every tensor, kept."""
+    graphs = {name: bundle.graph(name, precision="fp32") for name in ("mask", "restore")}
+    tensors = {n: sorted(set(quantizable(onnx.load_model_from_string(g)).values()))
+               for n, g in graphs.items()}  # fmt: skip
+    seen = {}
+
+    def record(values):
+        for name, value in values.items():
+            seen.setdefault(name, []).append(np.abs(value).reshape(-1))
+
+    deblurrer = open_graphs(
+        bundle,
+        {name: showing_tensors(graphs[name], tensors[name]) for name in graphs},
+        precision="fp32",
+        recorded={name: (tensors[name], record) for name in graphs},
+    )
+    for photo in photos:
+        picture = PaddedPicture(check_pixels(read_photo(photo.path).pixels))
+        mask = deblurrer.active(deblurrer.predict(picture))
+        deblurrer.restore(picture, mask, restoration=deblurrer.gathered)
+    return {name: np.concatenate(values) for name, values in seen.items()}
+
+
+def test_minmax_keeps_the_largest_value_of_all_photos(sensitive_bundle, calibrating):
+    ranges = measure_ranges(sensitive_bundle, calibrating, method="minmax")
+    values = seen_values(sensitive_bundle, calibrating)
+    found = {**ranges["mask"], **ranges["restore"]}
+    assert found.keys() == values.keys()
+    for name, largest in found.items():
+        assert largest == pytest.approx(values[name].max(), rel=1e-6), name
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "minmax"])
+def test_the_others_leave_out_no_more_than_a_tail(sensitive_bundle, calibrating, method):
+    ranges = measure_ranges(sensitive_bundle, calibrating, method=method)
+    values = seen_values(sensitive_bundle, calibrating)
+    for name, largest in {**ranges["mask"], **ranges["restore"]}.items():
+        assert largest <= values[name].max() * 1.02, name  # a bin's width
+        assert (values[name] > largest).mean() < 0.05, name
+
+
+def test_the_parts_of_a_photo_come_in_one_by_one(sensitive_bundle, photos, tmp_path):
+    """With the least memory a photo comes in parts, whose overlap shifts no largest value."""
+    from PIL import Image
+
+    large = np.random.default_rng(0).integers(0, 256, (320, 480, 3)).astype(np.uint8)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    photo = replace(choose_photos(photos).calibrating[0], path=tmp_path / "large.png")
+    least = smallest_memory(sensitive_bundle.network)
+    parts, whole = (
+        measure_ranges(sensitive_bundle, [photo], method="minmax", max_memory=memory)
+        for memory in (least, 2**30)
+    )
+    for name, tensors in whole.items():
+        for tensor, largest in tensors.items():
+            # Where a part ends inside the picture, its halo sees padding instead.
+            assert parts[name][tensor] == pytest.approx(largest, rel=0.3), tensor
+
+
+def test_photos_without_blur_are_refused(sensitive_bundle, calibrating):
+    with pytest.raises(UsageError, match=r"no motion blur was found in any of 4 photos"):
+        measure_ranges(replace(sensitive_bundle, threshold=1.0), calibrating, method="minmax")
+
+
+class TestCache:
+    @pytest.fixture
+    def measured(self, monkeypatch):
+        """How often ranges are measured, instead of measuring them."""
+        calls = []
+
+        def measure(bundle, photos, **options):
+            calls.append(options["method"])
+            return {"mask": {"a": 1.0}, "restore": {"b": float(len(calls))}}
+
+        monkeypatch.setattr(range_cache, "measure_ranges", measure)
+        return calls
+
+    def ask(self, bundle, photos, folder, method="minmax", told=None):
+        told = [] if told is None else told
+        return cached_ranges(bundle, photos, method=method, folder=folder, progress=told.append)
+
+    def test_the_same_question_is_measured_once(
+        self, sensitive_bundle, calibrating, tmp_path, measured
+    ):
+        answers = [self.ask(sensitive_bundle, calibrating, tmp_path / "cache") for _ in range(2)]
+        assert answers[0] == answers[1]
+        assert measured == ["minmax"]
+
+    @pytest.mark.parametrize(
+        ("change", "word"),
+        [
+            (lambda b, p, m: (b, p[1:]), "photos, photos_sha256"),
+            (lambda b, p, m: (b, p[::-1]), "photos_sha256"),
+            (lambda b, p, m: (replace(b, threshold=0.123), p), "threshold"),
+            (lambda b, p, m: (replace(b, dilate=1), p), "dilate"),
+            (lambda b, p, m: m.setattr(range_cache, "__version__", "0") or (b, p), "versions"),
+        ],
+    )
+    def test_a_stale_one_is_refused_and_measured_anew(
+        self, sensitive_bundle, calibrating, tmp_path, measured, monkeypatch, change, word
+    ):
+        self.ask(sensitive_bundle, calibrating, tmp_path)
+        other = change(sensitive_bundle, calibrating, monkeypatch)
+        told = []
+        assert self.ask(*other, tmp_path, told=told)["restore"] == {"b": 2.0}
+        assert f"stale, of other {word}" in told[0]
+
+    def test_another_method_has_its_own(self, sensitive_bundle, calibrating, tmp_path, measured):
+        for method in ("minmax", "entropy", "minmax"):
+            self.ask(sensitive_bundle, calibrating, tmp_path, method)
+        assert measured == ["minmax", "entropy"]
+
+    @pytest.mark.parametrize("content", ["", "[]", "{}", None])
+    def test_a_damaged_one_is_measured_anew(
+        self, sensitive_bundle, calibrating, tmp_path, measured, content
+    ):
+        self.ask(sensitive_bundle, calibrating, tmp_path)
+        (file,) = tmp_path.glob("*.json")
+        if content is None:
+            stored = json.loads(file.read_text())
+            stored["ranges"]["mask"]["a"] = float("inf")
+            content = json.dumps(stored)
+        file.write_text(content)
+        told = []
+        self.ask(sensitive_bundle, calibrating, tmp_path, told=told)
+        assert len(measured) == 2
+        assert "are not used" in told[0]
