@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from m2a.errors import BackendError, MissingDependencyError, UsageError, install_advice
 from m2a.graphs.sliced_gathers import slice_gathers
 from m2a.machine.cores import usable_cores
+from m2a.runtime.arena import share_arena
 from m2a.runtime.io_binding import BoundSession
 
 Array = NDArray[Any]
@@ -172,6 +173,8 @@ class OrtRunner:
         # The arena keeps what it took, at most what one part takes: without it every activation is
         # new memory, and a seventh of the time goes into the system's first touch of its pages.
         settings.enable_cpu_mem_arena = True
+        if chosen.provider == BACKENDS[DEFAULT_BACKEND].provider:
+            share_arena(runtime, settings)
         # Left to itself, ONNX Runtime starts a thread for every core of the machine, and where the
         # process may use fewer, they spin in each other's way.
         # Threads wait for the next operation by spinning, but not for the next call: they would

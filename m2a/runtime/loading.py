@@ -76,9 +76,9 @@ def load(
         dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
         allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error.
         max_memory: bytes that one graph may take at a time, about, beside the picture and the
-            result: larger pictures are computed in parts, with the same result. Each graph that
-            was opened (mask, gathered, dense) keeps what it took, so that a process may hold up to
-            about three times that. None takes a quarter of the memory that is free now.
+            result: larger pictures are computed in parts, with the same result. On the CPU all
+            graphs of a process share what they took, and keep it; calls at the same time take it
+            each. None takes a quarter of the memory that is free now.
         threads: threads that compute; None takes the cores that this process may use.
 
     Returns:
