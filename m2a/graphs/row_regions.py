@@ -21,8 +21,10 @@ __all__ = ["Region", "find_regions"]
 _TABLE = re.compile(r"(neighbours|children)_([0-3])")
 _MOTION_LEVEL = 2
 
-_ROW_BY_ROW = frozenset({"Add", "MatMul", "Mul", "Reshape", "Split"})
+_ROW_BY_ROW = frozenset({"Add", "Gemm", "MatMul", "Mul", "Reshape", "Split"})
 """Operators that do, where `_mixes_rows` has nothing against the single operation."""
+
+_PRODUCTS = frozenset({"Gemm", "MatMul"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,9 @@ def _mixes_rows(network: Network, operation: Operation, made: set[str]) -> bool:
         return (network.integers(operation.inputs[1]) or (0,))[0] != -1
     if operation.operator == "Split":
         return operation.integer("axis") not in (1, -1)
-    return operation.operator == "MatMul" and operation.inputs[1] in made
+    if operation.operator in _PRODUCTS:
+        return bool(made & set(operation.inputs[1:])) or operation.integer("transA") != 0
+    return False
 
 
 def _refusal(network: Network, places: tuple[int, ...]) -> str | None:
@@ -126,7 +130,7 @@ def _refusal(network: Network, places: tuple[int, ...]) -> str | None:
     for gather in inside:
         if gather.operator == "Gather" and gather.integer("axis") != 0:
             return f"{gather.outputs[0]} gathers columns, expected rows"
-    if not any(operation.operator == "MatMul" for operation in inside):
+    if not any(operation.operator in _PRODUCTS for operation in inside):
         return f"no product follows {inside[0].outputs[0]}"
     made = {name for operation in inside for name in operation.outputs}
     leaving = made & network.outputs

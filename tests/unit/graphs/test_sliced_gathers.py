@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+from m2a.graphs.bias_gemm import fuse_biases
 from m2a.graphs.operations import Network
 from m2a.graphs.row_regions import find_regions
 from m2a.graphs.sliced_gathers import slice_gathers
@@ -78,6 +79,19 @@ def test_every_bit_is_kept_with_fewer_sites_than_slices_and_with_more(restore, a
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
         assert np.abs(one).max() > 0
+
+
+def test_products_fused_with_their_biases_are_sliced_too(tiny_graphs):
+    """As an INT8 graph has them where something stays in FP32."""
+    model = copy.deepcopy(tiny_graphs["restore"])
+    assert fuse_biases(model) > 0
+    fused = model.SerializeToString()
+    assert {region.refusal for region in regions_of(model)} == {None}
+    sliced = slice_gathers(fused)
+    assert gathers(sliced) == gathers(slice_gathers(tiny_graphs["restore"].SerializeToString()))
+    mask = np.ones((64, 96), bool)
+    for one, other in zip(run(fused, mask), run(sliced, mask), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_nothing_but_the_operations_and_their_constants_changes(restore):
