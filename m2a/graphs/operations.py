@@ -132,6 +132,11 @@ class Network:
         }
         self.outputs = {value.text(_Value.NAME) for value in self._graph.messages(_Graph.OUTPUT)}
 
+    def rank(self, name: str) -> int | None:
+        """The number of dimensions of a constant; None where `name` is none."""
+        tensor = self.weights.get(name)
+        return None if tensor is None else tensor.count(_Tensor.DIMENSIONS)
+
     def integers(self, name: str) -> tuple[int, ...] | None:
         """A constant vector of int64; None where `name` is none, or is stored otherwise."""
         tensor = self.weights.get(name, Message(b""))

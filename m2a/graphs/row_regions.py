@@ -10,21 +10,31 @@ before something else is mixed in.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from m2a.graphs.operations import Network, Operation
 
 __all__ = ["Region", "find_regions"]
 
 _TABLE = re.compile(r"(neighbours|children)_([0-3])")
-_MOTION_LEVEL = 2
+_SITES_OF_MOTION, _MOTION_LEVEL = "site_xy", 2
 
-_ROW_BY_ROW = frozenset({"Add", "Gemm", "MatMul", "Mul", "Reshape", "Split"})
-"""Operators that do, where `_mixes_rows` has nothing against the single operation."""
+_ARITY = {
+    "Add": 2,
+    "Concat": 2,
+    "Gather": 2,
+    "Gemm": 3,
+    "MatMul": 2,
+    "Mul": 2,
+    "Reshape": 2,
+    "Split": 1,
+}
+"""Inputs of the operators that are looked at; Concat appends the row of an absent site."""
 
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
+
+MOST_REGIONS = 64
+"""A restorer has some fourteen. More are not looked at: a crafted graph could have any number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,97 +57,160 @@ class Region:
 
 
 def find_regions(network: Network) -> list[Region]:
-    """Finds the regions of a restoration graph, in the order in which they end."""
-    writers = {name: one for one in network.operations for name in one.outputs}
-    gathers: dict[tuple[int, str], list[list[int]]] = defaultdict(list)
-    for place, operation in enumerate(network.operations):
-        if operation.operator != "Gather":
+    """Finds the regions of a restoration graph, in the order in which they end.
+
+    No operation lies in two of them that are not refused.
+    """
+    graph = _Graph(network)
+    starts = _starts(graph)
+    if len(starts) > MOST_REGIONS:
+        return []
+    regions = [_region(graph, level, sites, places) for level, sites, places in starts]
+    regions.sort(key=lambda region: region.operations[-1])
+    taken: set[int] = set()
+    for number, region in enumerate(regions):
+        if taken & set(region.operations):
+            regions[number] = replace(region, refusal="it shares operations with another")
+        elif region.refusal is None:
+            taken |= set(region.operations)
+    return regions
+
+
+class _Graph:
+    """A network, and who writes each tensor."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.operations = network.operations
+        self._writers = {name: one for one in network.operations for name in one.outputs}
+
+    def written_by(self, tensor: str, operator: str) -> Operation | None:
+        """The operation that writes a tensor, if it is of that kind and has as many inputs."""
+        found = self._writers.get(tensor)
+        if found is None or found.operator != operator or len(found.inputs) != _ARITY[operator]:
+            return None
+        return found
+
+    def flattened(self, tensor: str) -> Operation | None:
+        """The Reshape that writes a tensor as one row of values, if one does."""
+        reshape = self.written_by(tensor, "Reshape")
+        flat = reshape is not None and self.network.integers(reshape.inputs[1]) == (-1,)
+        return reshape if flat else None
+
+    def is_column(self, tensor: str) -> bool:
+        """Whether a tensor is a column [rows, 1] that the sites' coordinates decide."""
+        reshape = self.written_by(tensor, "Reshape")
+        return (
+            reshape is not None
+            and self.network.integers(reshape.inputs[1]) == (-1, 1)
+            and self._depends_on(reshape.inputs[0], _SITES_OF_MOTION)
+        )
+
+    def _depends_on(self, tensor: str, source: str) -> bool:
+        waiting, seen = [tensor], {tensor}
+        while waiting:
+            name = waiting.pop()
+            if name == source:
+                return True
+            writer = self._writers.get(name)
+            new = set() if writer is None else set(writer.inputs) - seen
+            waiting += new
+            seen |= new
+        return False
+
+    def is_matrix_of_rows(self, tensor: str) -> bool:
+        """Whether a tensor has two dimensions, as features with the row of an absent site have."""
+        joined = self.written_by(tensor, "Concat")
+        return (
+            joined is not None
+            and joined.integer("axis") == 0
+            and any(self.network.rank(name) == 2 for name in joined.inputs)
+        )
+
+
+def _starts(graph: _Graph) -> list[tuple[int, str, list[int]]]:
+    """Level, tensor with a row a site, and places of the gathers, of each region."""
+    starts, corners = [], []
+    for place, operation in enumerate(graph.operations):
+        if operation.operator != "Gather" or len(operation.inputs) != _ARITY["Gather"]:
             continue
-        rows = writers.get(operation.inputs[1])
-        if rows is None:
-            continue
-        table = _TABLE.fullmatch(rows.inputs[0])
-        if rows.operator == "Reshape" and table is not None:
+        rows = operation.inputs[1]
+        flat = graph.flattened(rows)
+        table = _TABLE.fullmatch(flat.inputs[0]) if flat is not None else None
+        looked_up = graph.written_by(rows, "Gather")
+        if table is not None:
             level = int(table[2]) + (table[1] == "children")
-            gathers[level, table[0]].append([place])
-        elif rows.operator == "Gather" and rows.inputs[0] == "site_map":
+            starts.append((level, table[0], [place]))
+        elif (
+            looked_up is not None
+            and looked_up.inputs[0] == "site_map"
+            and graph.flattened(looked_up.inputs[1]) is not None
+        ):
             # The corners around the points of the trajectories belong together.
-            corners = gathers[_MOTION_LEVEL, "site_xy"] or [[]]
-            corners[0].append(place)
-            gathers[_MOTION_LEVEL, "site_xy"] = corners
-    regions = [
-        _region(network, writers, places, level=level, sites=sites)
-        for (level, sites), several in gathers.items()
-        for places in several
-    ]
-    return sorted(regions, key=lambda region: region.operations[-1])
+            corners.append(place)
+    return [*starts, (_MOTION_LEVEL, _SITES_OF_MOTION, corners)] if corners else starts
 
 
-def _region(
-    network: Network,
-    writers: Mapping[str, Operation],
-    gathers: list[int],
-    *,
-    level: int,
-    sites: str,
-) -> Region:
+def _region(graph: _Graph, level: int, sites: str, gathers: list[int]) -> Region:
     """Takes operation after operation, as long as they work row by row on what was taken."""
-    places, cuts = set(gathers), [network.operations[place].inputs[1] for place in gathers]
-    made = {name for place in gathers for name in network.operations[place].outputs}
-    for place, operation in enumerate(network.operations):
+    places, cuts = set(gathers), [graph.operations[place].inputs[1] for place in gathers]
+    made = {name for place in gathers for name in graph.operations[place].outputs}
+    for place, operation in enumerate(graph.operations):
         if place in places or not made & set(operation.inputs):
             continue
-        others = [n for n in operation.inputs if n not in made and n not in network.weights]
-        columns = [name for name in others if _is_column(network, writers.get(name))]
-        if columns == others and not _mixes_rows(network, operation, made):
+        columns = [name for name in operation.inputs if graph.is_column(name)]
+        if _keeps_rows(graph.network, operation, made, columns):
             places.add(place)
             made |= set(operation.outputs)
             cuts += columns
     ordered = tuple(sorted(places))
-    return Region(
-        level=level,
-        sites=sites,
-        cuts=tuple(dict.fromkeys(cuts)),
-        operations=ordered,
-        refusal=_refusal(network, ordered),
-    )
+    refusal = _refusal(graph, ordered, gathers, made)
+    cut = tuple(dict.fromkeys(cuts))
+    return Region(level=level, sites=sites, cuts=cut, operations=ordered, refusal=refusal)
 
 
-def _is_column(network: Network, writer: Operation | None) -> bool:
-    """Whether a tensor is a column [rows, 1]: a factor for each row."""
-    return (
-        writer is not None
-        and writer.operator == "Reshape"
-        and network.integers(writer.inputs[1]) == (-1, 1)
-    )
-
-
-def _mixes_rows(network: Network, operation: Operation, made: set[str]) -> bool:
-    """Whether an operation on rows that were made does not keep each to itself."""
-    if operation.operator not in _ROW_BY_ROW:
-        return True
-    if operation.operator == "Reshape":
-        return (network.integers(operation.inputs[1]) or (0,))[0] != -1
+def _keeps_rows(network: Network, operation: Operation, made: set[str], columns: list[str]) -> bool:
+    """Whether an operation on matrices that were made keeps each row to itself."""
+    inputs = operation.inputs
+    if len(inputs) != _ARITY.get(operation.operator):
+        return False
+    if operation.operator in ("Add", "Mul"):
+        return all(n in made or n in columns or network.rank(n) in (0, 1) for n in inputs)
     if operation.operator == "Split":
-        return operation.integer("axis") not in (1, -1)
-    if operation.operator in _PRODUCTS:
-        return bool(made & set(operation.inputs[1:])) or operation.integer("transA") != 0
+        return operation.integer("axis") == 1
+    if operation.operator == "Reshape":
+        shape = network.integers(inputs[1]) or ()
+        return len(shape) == 2 and shape[0] == -1 and shape[1] > 0
+    if operation.operator == "MatMul":
+        return network.rank(inputs[1]) == 2
+    if operation.operator == "Gemm":
+        return (
+            network.rank(inputs[1]) == 2
+            and network.rank(inputs[2]) in (0, 1)
+            and operation.integer("transA") == 0
+        )
     return False
 
 
-def _refusal(network: Network, places: tuple[int, ...]) -> str | None:
-    inside = [network.operations[place] for place in places]
-    for gather in inside:
-        if gather.operator == "Gather" and gather.integer("axis") != 0:
-            return f"{gather.outputs[0]} gathers columns, expected rows"
-    if not any(operation.operator in _PRODUCTS for operation in inside):
-        return f"no product follows {inside[0].outputs[0]}"
-    made = {name for operation in inside for name in operation.outputs}
-    leaving = made & network.outputs
-    for place, operation in enumerate(network.operations):
-        if place not in places:
+def _refusal(
+    graph: _Graph, places: tuple[int, ...], gathers: list[int], made: set[str]
+) -> str | None:
+    for gather in (graph.operations[place] for place in gathers):
+        result, (features, rows) = gather.outputs[0], gather.inputs
+        if gather.integer("axis") != 0:
+            return f"{result} gathers columns, expected rows"
+        if features in made or rows in made:
+            return f"{result} gathers what the region itself makes"
+        if not graph.is_matrix_of_rows(features):
+            return f"{features}, from which {result} gathers, is not known to be a matrix"
+    inside = set(places)
+    if not any(graph.operations[place].operator in _PRODUCTS for place in inside):
+        return f"no product follows {graph.operations[places[0]].outputs[0]}"
+    leaving = made & graph.network.outputs
+    for place, operation in enumerate(graph.operations):
+        if place not in inside:
             leaving |= made & set(operation.inputs)
-    last = inside[-1].outputs
+    last = graph.operations[places[-1]].outputs
     if leaving != set(last) or len(last) != 1:
         return f"{', '.join(sorted(leaving))} leave it, expected its last result alone"
     return None

@@ -49,7 +49,8 @@ def slice_gathers(graph: bytes, slices: Mapping[int, int] = SLICES) -> bytes:
         for region in find_regions(network)
         if region.refusal is None and slices.get(region.level, 1) > 1
     }
-    if not regions:
+    names = (name for operation in network.operations for name in operation.outputs)
+    if not regions or any(name.startswith(_PREFIX) for name in names):
         return graph
     replaced = {place for region in regions.values() for place in region.operations}
     cuts: dict[str, _Cuts] = {}

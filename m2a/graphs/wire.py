@@ -58,6 +58,11 @@ class Message:
         """An integer or enumeration; 0 where it is absent."""
         return self._numbers.get(field, [0])[-1]
 
+    def count(self, field: int) -> int:
+        """How many entries a repeated integer has, one by one or packed."""
+        packed = (memoryview(part) for part in self._parts.get(field, []))
+        return len(self._numbers.get(field, [])) + sum(map(_numbers_in, packed))
+
     def text(self, field: int) -> str:
         """A string; empty where it is absent.
 
@@ -105,6 +110,11 @@ class Message:
         """The entries of a repeated message."""
         for part in self._parts.get(field, []):
             yield Message(part, fields_read=self._fields_read)
+
+
+def _numbers_in(packed: memoryview) -> int:
+    """How many integers follow one another: each ends with a byte below 128."""
+    return sum(byte < 0x80 for byte in packed)
 
 
 def written(field: int, *values: int | str | bytes | memoryview) -> bytes:

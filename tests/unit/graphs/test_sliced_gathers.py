@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from m2a.graphs.bias_gemm import fuse_biases
 from m2a.graphs.operations import Network
-from m2a.graphs.row_regions import find_regions
+from m2a.graphs.row_regions import MOST_REGIONS, find_regions
 from m2a.graphs.sliced_gathers import slice_gathers
 from m2a.runtime.sites import build_sites
 
@@ -142,23 +142,79 @@ class TestRefused:
         self.check_refused(model, f"{block[0].output[0]} gathers columns, expected rows")
 
     def test_an_operation_that_mixes_rows_ends_it_before_the_product(self, model, block):
-        counted = numpy_helper.from_array(np.array([7, -1]), "counted")
-        model.graph.initializer.append(counted)
+        model.graph.initializer.append(numpy_helper.from_array(np.array([7, -1]), "counted"))
         block[1].input[1] = "counted"
         self.check_refused(model, f"no product follows {block[0].output[0]}")
 
-    def test_rows_are_split(self, model, block):
+    def test_features_may_be_no_matrix(self, model, block):
+        features = block[0].input[0]
+        (joined,) = (node for node in model.graph.node if features in node.output)
+        set_axis(joined, 1)
+        result = block[0].output[0]
+        words = f"{features}, from which {result} gathers, is not known to be a matrix"
+        self.check_refused(model, words)
+
+    def test_a_weight_of_three_dimensions_is_no_product_of_rows(self, model, block):
+        (product, *_) = (node for node in block if node.op_type == "MatMul")
+        weight = np.zeros((2, 36, 8), np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weight, "stacked"))
+        product.input[1] = "stacked"
+        self.check_refused(model, f"no product follows {block[0].output[0]}")
+
+    @pytest.mark.parametrize("axis", [0, -1])
+    def test_a_split_of_other_than_columns_ends_it(self, model, block, axis):
         (split,) = (node for node in block if node.op_type == "Split")
-        set_axis(split, 0)
-        (first, *_) = regions_of(model)
-        # It ends with the bias, which still is what leaves it.
-        assert [model.graph.node[place].op_type for place in first.operations] == [
-            "Gather",
-            "Reshape",
-            "MatMul",
-            "Add",
-        ]
+        set_axis(split, axis)
+        first = regions_of(model)[0]
+        # The bias is its last operation then.
+        operators = [model.graph.node[place].op_type for place in first.operations]
+        assert operators == ["Gather", "Reshape", "MatMul", "Add"]
         assert first.refusal is None
+
+    def test_rows_that_are_flattened_in_another_way_begin_nothing(self, model, block):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([9, -1]), "nine"))
+        (flat,) = (node for node in model.graph.node if block[0].input[1] in node.output)
+        count = len(regions_of(model))
+        flat.input[1] = "nine"
+        assert len(regions_of(model)) == count - 2  # both blocks of level 0 read it
+
+    def test_a_factor_that_is_no_sites_own_ends_it(self, model):
+        """A column made of a weight would have a row where the sites have many."""
+        whole = [region for region in regions_of(model) if region.sites == "site_xy"]
+        column = whole[0].cuts[-1]
+        (reshape,) = (node for node in model.graph.node if column in node.output)
+        model.graph.initializer.append(numpy_helper.from_array(np.ones((1, 1), np.float32), "one"))
+        reshape.input[0] = "one"
+        (found,) = (region for region in regions_of(model) if region.sites == "site_xy")
+        assert column not in found.cuts
+        assert found.refusal is not None
+
+    def test_what_a_region_gathers_from_is_not_its_own(self, model):
+        (region,) = (region for region in regions_of(model) if region.sites == "site_xy")
+        nodes = [model.graph.node[place] for place in region.operations]
+        last_gather = [node for node in nodes if node.op_type == "Gather"][-1]
+        last_gather.input[0] = nodes[0].output[0]
+        (found,) = (region for region in regions_of(model) if region.sites == "site_xy")
+        assert found.refusal == f"{last_gather.output[0]} gathers what the region itself makes"
+
+    def test_operations_with_other_numbers_of_inputs_end_it(self, model, block):
+        del block[2].input[1:]
+        self.check_refused(model, f"no product follows {block[0].output[0]}")
+
+    def test_a_graph_with_any_number_of_gathers_stays_as_it_is(self, model, block):
+        more = [
+            helper.make_node("Gather", list(block[0].input), [f"more_{number}"])
+            for number in range(MOST_REGIONS)
+        ]
+        model.graph.node.extend(more)
+        assert regions_of(model) == []
+        content = model.SerializeToString()
+        assert slice_gathers(content) is content
+
+    def test_a_graph_that_uses_the_names_of_slices_stays_as_it_is(self, model):
+        model.graph.node.append(helper.make_node("Floor", ["patches"], ["sliced/x"]))
+        content = model.SerializeToString()
+        assert slice_gathers(content) is content
 
 
 def set_axis(node, axis):
