@@ -181,5 +181,7 @@ def _outcome(photo: Shown | Failed, output: Path, deblurrer: Deblurrer) -> Outco
         highest_probability=photo.highest_probability,
         threshold=deblurrer.threshold,
         backend=photo.backend,
+        precision=deblurrer.precision,
+        precision_reason=deblurrer.precision_reason,
         seconds=photo.seconds,
     )

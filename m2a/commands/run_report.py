@@ -108,11 +108,16 @@ class Tally:
         name = on_one_line(outcome.source.name)
         return f"{failed}{name}: {percentage(outcome.coverage)} in {seconds:.1f} s"
 
+    @property
+    def left(self) -> int:
+        """Pictures that have no outcome yet."""
+        return self._total - self.counts.total()
+
     def summary(self, *, seconds: float) -> str:
         """One line; `seconds` is the wall time of all."""
         parts = [f"{self.counts[status]} {status}" for status in (DONE, SKIPPED, FAILED)]
-        if left := self._total - self.counts.total():
-            parts.append(f"{left} left")
+        if self.left:
+            parts.append(f"{self.left} left")
         parts[-1] += f" in {seconds:.1f} s"
         if self._pixels:
             parts.append(f"{percentage(self._restored / self._pixels)} of the pixels restored")

@@ -94,7 +94,8 @@ def _run(
                 elif verbose or (plan.alone and not as_json):
                     bar.line(line_of(outcome))
                 bar.at(tally.counts.total(), tally.figures(outcome))
-            interrupt.raise_if_came()
+            if tally.left:  # after the last picture there is nothing to interrupt
+                interrupt.raise_if_came()
     except KeyboardInterrupt:
         if journal is not None:
             again = "; the same command does the rest, and no photo twice"

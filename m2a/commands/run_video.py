@@ -16,6 +16,7 @@ from m2a.commands.opening import Opening
 from m2a.commands.options import print_json
 from m2a.commands.run_report import fields_of, line_of, percentage
 from m2a.errors import UsageError, on_one_line
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_mask
 from m2a.runtime.outcomes import DONE, SKIPPED, Outcome
 from m2a.runtime.plan import STREAM, check_named, check_not_read, exists, names_folder
@@ -106,7 +107,13 @@ def run_video(
         )
     if as_json:
         print_json(
-            _fields(path, target, done, threshold=None if mask is not None else deblurrer.threshold)
+            _fields(
+                path,
+                target,
+                done,
+                deblurrer,
+                threshold=None if mask is not None else deblurrer.threshold,
+            )
         )
     else:
         seconds = time.perf_counter() - began
@@ -145,7 +152,12 @@ def _mask(mask: str | None, footage: Footage) -> NDArray[np.bool_] | None:
 
 
 def _fields(
-    source: Path, output: Path, done: DeblurredVideo, *, threshold: float | None
+    source: Path,
+    output: Path,
+    done: DeblurredVideo,
+    deblurrer: Deblurrer,
+    *,
+    threshold: float | None,
 ) -> dict[str, Any]:
     outcome = Outcome(
         source=source,
@@ -154,6 +166,8 @@ def _fields(
         coverage=done.coverage,
         threshold=threshold,
         backend=done.backend,
+        precision=deblurrer.precision,
+        precision_reason=deblurrer.precision_reason,
         seconds=done.seconds,
     )
     return fields_of(outcome) | {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ __all__ = ["one_ahead", "one_behind"]
 
 def one_ahead(
     items: Iterable[Item], work: Callable[[Item], Found]
-) -> Iterator[tuple[Item, Future[Found]]]:
+) -> Generator[tuple[Item, Future[Found]], None, None]:
     """Begins the work for an item while the caller is still busy with the one before.
 
     Args:
@@ -34,7 +34,9 @@ def one_ahead(
         yield from waiting
 
 
-def one_behind(items: Iterable[Item], work: Callable[[Item], Found]) -> Iterator[Found]:
+def one_behind(
+    items: Iterable[Item], work: Callable[[Item], Found]
+) -> Generator[Found, None, None]:
     """Does the work for an item while the next item is being made.
 
     Args:
@@ -46,13 +48,22 @@ def one_behind(items: Iterable[Item], work: Callable[[Item], Found]) -> Iterator
         begun: whoever stops there has been told of all that was done.
 
     Raises:
-        Exception: the first that `work` or `items` raised.
+        Exception: the first that `work` or `items` raised, when all that was done before is told.
     """
-    waiting: Future[Found] | None = None
+    source, waiting = iter(items), None
     with ThreadPoolExecutor(1, thread_name_prefix="m2a-behind") as pool:
-        for item in items:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except BaseException:
+                if waiting is not None:
+                    yield waiting.result()  # what is done is told first
+                raise
             if waiting is not None:
                 yield waiting.result()
             waiting = pool.submit(work, item)
+            del item  # its memory goes when the work is done
         if waiting is not None:
             yield waiting.result()

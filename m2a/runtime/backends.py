@@ -170,17 +170,17 @@ class OrtRunner:
         settings.log_severity_level = 4  # what fails is raised; nothing is printed behind our back
         # Else a model in ONNX Runtime's own format would be taken too, which nothing has checked.
         settings.add_session_config_entry("session.load_model_format", "ONNX")
-        # The arena keeps what it took, at most what one part takes: without it every activation is
-        # new memory, and a seventh of the time goes into the system's first touch of its pages.
+        # The arena keeps what it took: without it every activation is new memory, and a seventh of
+        # the time goes into the system's first touch of its pages.
         settings.enable_cpu_mem_arena = True
         if chosen.provider == BACKENDS[DEFAULT_BACKEND].provider:
             share_arena(runtime, settings)
-        # Left to itself, ONNX Runtime starts a thread for every core of the machine, and where the
-        # process may use fewer, they spin in each other's way.
         # Threads wait for the next operation by spinning, but not for the next call: they would
         # take the cores from the other graph's threads and from ours.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
         settings.add_session_config_entry("session.force_spinning_stop", "1")
+        # Left to itself, ONNX Runtime starts a thread for every core of the machine, and where the
+        # process may use fewer, they spin in each other's way.
         settings.intra_op_num_threads = threads or usable_cores()
         if not optimize:
             settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL

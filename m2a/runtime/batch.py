@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,20 +134,23 @@ def _computed(
 ) -> Iterator[_Computed | Outcome]:
     """What is to be written, and the outcomes of what is not."""
     deblurrer = None
-    for task, reading in one_ahead(tasks, _read):
-        if not going_on():
-            return
-        if isinstance(task, Outcome):
-            yield task
-            continue
-        if deblurrer is None:
-            deblurrer = open_deblurrer()
-        try:
-            computed = _compute(task, reading, deblurrer)
-        except (M2AError, OSError, MemoryError) as error:
-            yield _failed(task, error)
-            continue
-        yield computed
+    # Closed, for a traceback would keep it, and its thread, alive.
+    with closing(one_ahead(tasks, _read)) as read:
+        for task, reading in read:
+            if not going_on():
+                return
+            if isinstance(task, Outcome):
+                yield task
+                continue
+            if deblurrer is None:
+                deblurrer = open_deblurrer()
+            try:
+                computed: _Computed | Outcome = _compute(task, reading, deblurrer)
+            except (M2AError, OSError, MemoryError) as error:
+                computed = _failed(task, error)
+            yield computed
+            # Else they would lie in memory until the next photo is computed.
+            del task, reading, computed
 
 
 def _compute(task: _Task, reading: Future[Photo | None], deblurrer: Deblurrer) -> _Computed:

@@ -48,8 +48,10 @@ def test_json_is_one_object(invoke, clip):
     assert {"decode", "mask", "encode"} <= set(seconds)
     assert found.pop("duration") == pytest.approx(0.5)
     assert 0 < found.pop("threshold") < 1
+    assert "fp32" in found.pop("precision_reason")
     assert found == {
         "status": "done",
+        "precision": "fp32",
         "input": "clip.mp4",
         "output": "out.mp4",
         "frames": 5,

@@ -306,8 +306,9 @@ def test_an_absent_precision_names_the_command_that_makes_it(invoke, tiny_checkp
         (line,) = said(invoke(command, "a.png", "-o", output, "--precision", "fp16"))
         assert f"`m2a export --ckpt {name} --fp16 --threshold 0.5 --dilate 4` makes them" in line
         help_ = " ".join(invoke(command, "--help").stdout.split())
-        assert "fp32|fp16 " in help_
+        assert "auto|fp32|fp16|int8 " in help_
         assert "where `m2a export --ckpt CHECKPOINT --fp16` made them" in help_
+        assert "where `m2a calibrate PHOTOS` made them" in help_
 
 
 EXIT_CODES = {

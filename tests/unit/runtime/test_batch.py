@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,7 @@ def invert(pixels, *, mask=None):
     )
 
 
-invert.threshold = 0.5
+invert.threshold, invert.precision, invert.precision_reason = 0.5, "fp32", "asked for"
 
 
 @pytest.fixture
@@ -103,6 +105,24 @@ def test_who_does_not_go_on_gets_what_was_begun(deblur):
     outcomes = deblur_files(jobs, Settings(), lambda: invert, going_on=lambda: next(answers))
     assert [outcome.output.name for outcome in outcomes] == ["0.png", "1.png"]
     assert [path.name for path in sorted(Path("out").iterdir())] == ["0.png", "1.png"]
+
+
+def test_what_is_written_does_not_lie_in_memory_while_the_next_is_computed(deblur):
+    earlier = []
+
+    def remember(pixels, *, mask=None):
+        deadline = time.monotonic() + 10
+        while any(result() is not None for result in earlier) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        alive.append(sum(result() is not None for result in earlier))
+        result = invert(pixels, mask=mask)
+        earlier.append(weakref.ref(result))
+        return result
+
+    alive = []
+    remember.threshold, remember.precision, remember.precision_reason = 0.5, "fp32", "asked for"
+    assert len(list(deblur_files(paint_several(4), Settings(), lambda: remember))) == 4
+    assert alive == [0, 0, 0, 0]
 
 
 def test_a_file_that_cannot_be_written_fails_alone(deblur, monkeypatch):

@@ -36,7 +36,7 @@ def add_one(pixels, *, mask=None):
     )
 
 
-add_one.threshold = 0.5
+add_one.threshold, add_one.precision, add_one.precision_reason = 0.5, "fp32", "asked for"
 
 
 @pytest.fixture
@@ -194,7 +194,11 @@ def test_a_photo_changed_while_it_is_deblurred_is_left(photos, change):
             (photos / "b.png").unlink()
         return add_one(pixels, mask=mask)
 
-    changed_meanwhile.threshold = 0.5
+    changed_meanwhile.threshold, changed_meanwhile.precision, changed_meanwhile.precision_reason = (
+        0.5,
+        "fp32",
+        "asked for",
+    )
     plan = plan_jobs(["photos"], "photos", pictures={"mask": Path("masks")})
     with Journal(photos) as journal:
         options = Settings(overwrite=True)

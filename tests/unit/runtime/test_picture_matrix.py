@@ -91,7 +91,11 @@ def invert_inside(pixels, *, mask):
     )
 
 
-invert_inside.threshold = 0.5
+invert_inside.threshold, invert_inside.precision, invert_inside.precision_reason = (
+    0.5,
+    "fp32",
+    "asked for",
+)
 
 
 def deblur(path, out, mask):

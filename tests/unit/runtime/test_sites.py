@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from masks import draw_mask, masks
 
 from m2a.runtime.graph_inputs import extract_patches
-from m2a.runtime.sites import build_sites, dilate, pad_image, pad_mask, padded_size
+from m2a.runtime.sites import SiteBuffers, build_sites, dilate, pad_image, pad_mask, padded_size
+from m2a.runtime.workers import ALONE, Workers
 
 FEW = settings(deadline=None, derandomize=True, max_examples=25, database=None)
 
@@ -76,6 +78,27 @@ def test_the_tables_are_those_of_the_design(mask):
     assert sites.counts == tuple(len(level) for level in slow_sites(padded))
     width = padded.shape[1]
     assert sites.pixels.tolist() == [y * width + x for y, x in slow_sites(padded)[0]]
+
+
+def test_memory_that_is_used_again_holds_nothing_of_the_mask_before():
+    buffers = SiteBuffers()
+    rng = np.random.default_rng(0)
+    for size, share in (((96, 64), 0.9), ((32, 64), 0.1), ((64, 32), 0.5), ((96, 96), 0.02)):
+        mask = rng.random(size) < share
+        sites = build_sites(mask, Workers(2), buffers)
+        for name, table in slow_tables(mask).items():
+            assert np.array_equal(sites.tables[name], table), (size, name)
+
+
+def test_each_thread_has_memory_of_its_own():
+    buffers = SiteBuffers()
+    mask = np.ones((32, 32), bool)
+    mine = build_sites(mask, ALONE, buffers).tables
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(build_sites, mask, ALONE, buffers).result().tables
+    assert not np.shares_memory(mine["neighbours_0"], others["neighbours_0"])
+    again = build_sites(mask, ALONE, buffers).tables
+    assert np.shares_memory(mine["neighbours_0"], again["neighbours_0"])
 
 
 @FEW
