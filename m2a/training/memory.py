@@ -3,8 +3,8 @@
 By default glibc takes every large tensor from the kernel and gives it back when it is freed, so
 that each step pays for its pages again: the kernel clears them, one fault a page. A step allocates
 the same sizes as the one before; kept, they cost nothing. The packaged restorer's recipe takes 6 %
-less time a step: 0.45 instead of 0.48 s on one core, 0.34 instead of 0.36 on two, with half the page
-faults (medians of three runs each, in turns).
+less time a step: 0.45 instead of 0.48 s on one core, 0.34 instead of 0.36 on two, with half the
+page faults (medians of three runs each, in turns).
 """
 
 from __future__ import annotations
