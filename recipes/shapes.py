@@ -31,6 +31,7 @@ from m2a.benchmark.timing import in_turns, seconds_of
 from m2a.errors import M2AError
 from m2a.export.trace import trace_restore
 from m2a.files import atomic_write
+from m2a.graphs.sliced_gathers import slice_gathers
 from m2a.models.checkpoint import load_checkpoint
 from m2a.models.config import M2AENetConfig
 from m2a.models.cost import count_cost
@@ -171,7 +172,10 @@ def time_shapes(output: Path, repeats: int) -> None:
 
 
 def timed(graphs: Mapping[str, bytes], *, repeats: int) -> dict[str, dict[str, Any]]:
-    """Times graphs on all cores; the values of the patches do not matter."""
+    """Times graphs on all cores, in slices as the runtime opens them.
+
+    The values of the patches do not matter.
+    """
     sites = build_sites(pad_mask(blob_mask(*PICTURE, COVERAGE)))
     patches = np.random.default_rng(0).random((len(sites.pixels), PATCH_VALUES), np.float32)
     feeds = {"patches": patches, **sites.tables}
@@ -184,7 +188,9 @@ def timed(graphs: Mapping[str, bytes], *, repeats: int) -> dict[str, dict[str, A
     return {
         name: {
             "restore": vars(taken[name]["all"]),
-            "gathers": gather_share(profile_nodes(graph, feeds, threads=None, runs=3)),
+            "gathers": gather_share(
+                profile_nodes(slice_gathers(graph), feeds, threads=None, runs=3)
+            ),
         }
         for name, graph in graphs.items()
     }
