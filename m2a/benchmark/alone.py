@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m2a.benchmark.operation import operation_graph
+from m2a.benchmark.profile import profile_nodes
 from m2a.benchmark.timing import seconds_of
-from m2a.machine.cores import usable_cores
-from m2a.runtime.backends import DEFAULT_BACKEND, import_onnxruntime, open_runners
+from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
 
 __all__ = ["Operation", "operations_of", "seconds_alone"]
 
@@ -64,22 +61,11 @@ def operations_of(
     graph: bytes, feeds: Mapping[str, NDArray[Any]], *, threads: int | None
 ) -> Counter[Operation]:
     """The products and gathers of rows that ONNX Runtime computes for a graph, and how often."""
-    runtime = import_onnxruntime(extra="cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        settings = runtime.SessionOptions()
-        settings.log_severity_level = 4
-        settings.intra_op_num_threads = threads or usable_cores()
-        settings.enable_profiling = True
-        settings.profile_file_prefix = str(Path(folder) / "profile")
-        session = runtime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
-        session.run(None, dict(feeds))
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     found: Counter[Operation] = Counter()
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            operation = _operation(event["args"])
-            if operation is not None:
-                found[operation] += 1
+    for event in profile_nodes(graph, feeds, threads=threads):
+        operation = _operation(event["args"])
+        if operation is not None:
+            found[operation] += 1
     return found
 
 

@@ -28,7 +28,7 @@ class M2AENetConfig:
 
     Attributes:
         width: channels of the restorer at level 0; they double per level. Even, at least 2.
-        blocks: residual blocks of the encoder at levels 0…3, each at least 1. The decoder
+        blocks: residual blocks of the encoder at levels 0…3; a level may have none. The decoder
             mirrors levels 2…0.
         trajectory_points: T, the number of points at which features are sampled along a
             trajectory, spread evenly over t ∈ [-1, 1]. At least 2.
@@ -50,7 +50,7 @@ class M2AENetConfig:
     def __post_init__(self) -> None:
         if self.width < 2 or self.width % 2:
             raise ValueError(f"width must be even and at least 2, found {self.width}")
-        _check_four("blocks", self.blocks, least=1)
+        _check_four("blocks", self.blocks, least=0)
         _check_four("mask_widths", self.mask_widths, least=1)
         _check_four("mask_blocks", self.mask_blocks, least=0)
         if self.trajectory_points < 2:

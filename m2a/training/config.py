@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class TrainingConfig:
 
     Attributes:
         model: `small` or `base`.
+        shape: the network where it is neither of them; None takes the one that `model` names.
         samples: synthetic samples to render; they are rendered once and reused, augmented.
         synthesis: what the samples look like; square, their side a multiple of 32.
         held_out: file names (without suffix) of photographs that training must not see.
@@ -80,6 +82,7 @@ class TrainingConfig:
     """
 
     model: str = "small"
+    shape: M2AENetConfig | None = None
     samples: int = 8192
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     held_out: tuple[str, ...] = field(default=())
@@ -189,7 +192,7 @@ class TrainingConfig:
     @property
     def network(self) -> M2AENetConfig:
         """The configuration of the network to train."""
-        return PRESETS[self.model]
+        return self.shape or PRESETS[self.model]
 
     @property
     def crop(self) -> int:
@@ -207,7 +210,8 @@ def read_recipe(path: Path) -> TrainingConfig:
 
     Args:
         path: a TOML file whose keys are fields of `TrainingConfig`; its table `synthesis` holds
-            fields of `SynthesisConfig`.
+            fields of `SynthesisConfig`, its table `shape` those fields of `M2AENetConfig` in which
+            the network differs from `model`.
 
     Returns:
         The recipe.
@@ -222,19 +226,31 @@ def read_recipe(path: Path) -> TrainingConfig:
         raise kind(f"cannot read the recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"the recipe {path} is not TOML: {error}") from error
-    synthesis = table.pop("synthesis", {})
-    if not isinstance(synthesis, dict):
-        raise TrainingError(f"the recipe {path}: synthesis must be a table, found {synthesis!r}")
+    synthesis, shape = table.pop("synthesis", {}), table.pop("shape", None)
+    for name, value in (("synthesis", synthesis), ("shape", shape)):
+        if not isinstance(value, dict | None):
+            raise TrainingError(f"the recipe {path}: {name} must be a table, found {value!r}")
     try:
-        return TrainingConfig(
+        config = TrainingConfig(
             synthesis=SynthesisConfig(**_fields_of(SynthesisConfig, synthesis)),
             **_fields_of(TrainingConfig, table),
         )
+        return config if shape is None else reshaped(config, shape)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"the recipe {path}: {error}") from error
 
 
-def _fields_of(cls: type, table: dict[str, Any]) -> dict[str, Any]:
+def reshaped(config: TrainingConfig, shape: Mapping[str, Any]) -> TrainingConfig:
+    """Returns a recipe for a network that differs from the recipe's in some fields.
+
+    Raises:
+        ValueError: the shape has unknown or invalid fields.
+    """
+    fields_of_shape = _fields_of(M2AENetConfig, shape)
+    return replace(config, shape=replace(config.network, **fields_of_shape))
+
+
+def _fields_of(cls: type, table: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the table with tuples for lists, if every key is a field of the dataclass."""
     known = sorted(field.name for field in fields(cls))
     unknown = sorted(set(table) - set(known))

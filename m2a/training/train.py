@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from m2a.models.checkpoint import load_checkpoint
 from m2a.runtime.images import Photo, write_photo
 from m2a.training.config import TrainingConfig
+from m2a.training.memory import keeping_freed_memory
 from m2a.training.photographs import load_photographs
 from m2a.training.pool import SHARD_SAMPLES, PoolConfig, rendering
 from m2a.training.trainer import LOG_STEPS, STATE, Progress, Trainer
@@ -63,7 +64,11 @@ def train(
     fresh = not (run / STATE).exists()
     begin = (init.name, load_checkpoint(init)) if init is not None and fresh else None
     validation = _validation(config, photographs)
-    with rendering(pool_config, workers=render_workers) as pool, _torch_settings(config):
+    with (
+        rendering(pool_config, workers=render_workers) as pool,
+        _torch_settings(config),
+        keeping_freed_memory(),
+    ):
         while pool.refresh() < SHARD_SAMPLES:
             time.sleep(0.5)
         trainer = Trainer(config, pool)

@@ -82,6 +82,7 @@ class Progress:
 
 _FIXED = (
     "model",
+    "shape",
     "parts",
     "optimizer",
     "samples",
@@ -361,8 +362,8 @@ class Trainer:
         """
         if network.config != self._network.config:
             raise TrainingError(
-                f"{name} holds the {network.config.name} network, the recipe asks for "
-                f"{self._config.model}"
+                f"{name} holds the {network.config.name} network "
+                f"{network.config.to_json()}, the recipe asks for {self._config.network.to_json()}"
             )
         weights = network.state_dict()
         for module in self._config.begin_anew:

@@ -73,10 +73,10 @@ class Validation:
         rows: list[NDArray[np.uint8]] = []
         for sample in self.samples:
             found = self._predict(network, sample)
-            restored = _restore(gathered, sample, dilate(found, DEFAULT_DILATE))
-            gains.append(_gain(sample, restored))
-            under_truth = _restore(gathered, sample, dilate(sample.mask, DEFAULT_DILATE))
-            true_gains.append(_gain(sample, under_truth))
+            restored = restore(gathered, sample, dilate(found, DEFAULT_DILATE))
+            gains.append(psnr_gain(sample, restored))
+            under_truth = restore(gathered, sample, dilate(sample.mask, DEFAULT_DILATE))
+            true_gains.append(psnr_gain(sample, under_truth))
             ious.append(overlap(found, sample.mask).iou)
             if len(rows) < _PREVIEWED:
                 masks = [
@@ -93,9 +93,11 @@ class Validation:
         return found
 
 
-def _restore(
+@torch.no_grad()
+def restore(
     gathered: GatheredRestorer, sample: Sample, mask: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
+    """Restores the pixels of a mask, bool [H, W]; returns uint8 [H, W, 3]."""
     crops = Crops(
         blurred=sample.blurred[None],
         sharp=sample.sharp[None],
@@ -111,7 +113,8 @@ def _restore(
     return restored
 
 
-def _gain(sample: Sample, restored: NDArray[np.uint8]) -> float:
+def psnr_gain(sample: Sample, restored: NDArray[np.uint8]) -> float:
+    """How much nearer to the truth a restored picture is than the blurred one, in the mask, dB."""
     before, after = (
         finite_psnr(psnr(picture, sample.sharp, sample.mask))
         for picture in (sample.blurred, restored)

@@ -84,7 +84,7 @@ def test_safetensors_without_a_configuration_are_inferred(tiny_network, state, t
         *PRESETS.values(),
         M2AENetConfig(
             width=6,
-            blocks=(1, 2, 1, 3),
+            blocks=(0, 2, 1, 3),
             trajectory_points=4,
             mask_stem_width=3,
             mask_widths=(4, 5, 6, 7),

@@ -28,7 +28,7 @@ def test_another_configuration_is_called_custom():
     assert M2AENetConfig(width=8).name == "custom"
 
 
-@pytest.mark.parametrize("config", [*PRESETS.values(), M2AENetConfig(width=8, blocks=(1, 2, 3, 4))])
+@pytest.mark.parametrize("config", [*PRESETS.values(), M2AENetConfig(width=8, blocks=(0, 2, 3, 4))])
 def test_a_configuration_survives_json(config):
     assert M2AENetConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
@@ -49,7 +49,7 @@ def test_an_unknown_field_is_named():
         ("width", 7),
         ("width", -2),
         ("blocks", (1, 1, 1)),
-        ("blocks", (1, 1, 0, 1)),
+        ("blocks", (1, 1, -1, 1)),
         ("blocks", (1, 1, 1, 1, 1)),
         ("mask_widths", (1, 1, 0, 1)),
         ("mask_blocks", (0, 0, -1, 0)),

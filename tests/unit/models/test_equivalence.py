@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,13 @@ def assert_equal_forms(network, image, mask):
 @example(mask=np.ones((64, 96), bool))
 def test_gathered_equals_masked_dense_at_every_active_pixel(tiny_network, mask):
     assert_equal_forms(tiny_network, noise_image(*mask.shape, seed=int(mask.sum())), mask)
+
+
+@pytest.mark.parametrize("blocks", [(0, 1, 1, 1), (1, 0, 1, 0), (0, 0, 0, 0)])
+def test_levels_without_blocks_are_equal_in_both_forms(blocks):
+    network = random_network(replace(TINY, blocks=blocks), seed=1)
+    mask = draw_mask("random", 70, 45, seed=3)
+    assert_equal_forms(network, noise_image(70, 45), mask)
 
 
 @pytest.mark.parametrize("preset", ["small", "base"])

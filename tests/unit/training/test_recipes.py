@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,9 @@ class TestRecipe:
         [
             ("steps = 0", "steps must be at least 1"),
             ("synthesis = 3", "synthesis must be a table"),
+            ("shape = 3", "shape must be a table"),
+            ("[shape]\nheight = 3", r"unknown fields \['height'\]"),
+            ("[shape]\nblocks = [1, 1]", "blocks must be 4 integers"),
             ("[synthesis]\nsize = 100", "multiple of 32"),
             ("[synthesis]\nsize = [32, 64]", "multiple of 32"),
             ("[synthesis]\nblur_length = [9.0, 2.0]", "blur_length"),
@@ -95,3 +99,7 @@ class TestRecipe:
 
     def test_the_presets_are_the_networks(self):
         assert TrainingConfig(model="base").network == PRESETS["base"]
+
+    def test_a_shape_differs_from_the_preset_in_the_fields_that_it_names(self, tmp_path):
+        config = self.read(tmp_path, 'model = "base"\n[shape]\nblocks = [0, 1, 4, 4]\n')
+        assert config.network == replace(PRESETS["base"], blocks=(0, 1, 4, 4))
