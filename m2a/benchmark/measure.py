@@ -76,8 +76,10 @@ class Measured:
         share_of_limit: that rate over the best rate of matrix products in the same run.
         tables_share: the stages `tables` and `patches` over the stage `restore`; None where it is
             run densely.
-        products_and_gathers: seconds of the restoration graph's products and gathers, each timed
-            alone; None where it is run densely, in another precision, or not on the CPU.
+        products_and_gathers: seconds of the products and gathers of the restoration graph as the
+            bundle has it, each timed alone and in one piece; what runs on the CPU takes them in
+            slices and may take less. None where it is run densely, in another precision, or not
+            on the CPU.
     """
 
     case: str
@@ -254,7 +256,7 @@ def _tables_share(stages: Mapping[str, Timing]) -> float | None:
 
 
 def _is_gathered(deblurrer: Deblurrer, case: Case) -> bool:
-    """Whether the restoration graph, as the bundle has it in FP32, is what the CPU computes."""
+    """Whether the bundle's restoration graph in FP32 is computed, by the CPU."""
     return (
         deblurrer.backend == DEFAULT_BACKEND
         and deblurrer.precision == "fp32"
