@@ -74,7 +74,8 @@ def load(
         threshold: a pixel is active where its probability is at least this; None takes the
             bundle's.
         dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
-        allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error.
+        allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error; `auto`
+            is then what is best there.
         max_memory: bytes that one graph may take at a time, about, beside the picture and the
             result: larger pictures are computed in parts, with the same result. On the CPU all
             graphs of a process share what they took, and keep it; calls at the same time take it
@@ -121,57 +122,81 @@ def open_bundle_on(
 
     `optimize=False` computes the graphs as they are written, on one thread: the slow reference.
     """
-    threshold = bundle.threshold if threshold is None else threshold
-    dilate = bundle.dilate if dilate is None else dilate
-    max_memory = default_memory(bundle) if max_memory is None else max_memory
-    fallback_reason = None
-    chosen = precision_on(bundle, backend, precision)
-    precision = chosen.precision
-    if backend in PIPELINES:
-        try:
-            opened: Deblurrer = _pipeline(backend).open_on_gpu(
-                bundle,
-                precision=precision,
-                threshold=threshold,
-                dilate=dilate,
-                max_memory=max_memory,
-            )
-            opened.precision_reason = chosen.reason
-            return opened
-        except (BackendError, EngineError, MissingDependencyError) as error:
-            if not allow_fallback:
-                raise
-            fallback_reason = str(error)
-        backend = DEFAULT_BACKEND
+    open_with = functools.partial(
+        _open_on,
+        bundle,
+        precision=precision,
+        threshold=bundle.threshold if threshold is None else threshold,
+        dilate=bundle.dilate if dilate is None else dilate,
+        max_memory=default_memory(bundle) if max_memory is None else max_memory,
+        threads=threads,
+        optimize=optimize,
+    )
     check_backend(backend)
+    may_fall_back = allow_fallback and backend != DEFAULT_BACKEND
+    unusable: tuple[type[Exception], ...] = (BackendError,)
+    if backend in PIPELINES:
+        unusable = (BackendError, EngineError, MissingDependencyError)
+    try:
+        return open_with(backend)
+    except unusable as error:
+        if not may_fall_back:
+            raise
+        fallback_reason = str(error)
+    deblurrer = open_with(DEFAULT_BACKEND)
+    deblurrer.fallback_reason = fallback_reason
+    return deblurrer
+
+
+def _open_on(
+    bundle: Bundle,
+    backend: str,
+    *,
+    precision: str,
+    threshold: float,
+    dilate: int,
+    max_memory: int,
+    threads: int | None,
+    optimize: bool,
+) -> Deblurrer:
+    """Opens a bundle on one backend, in the precision that is chosen for that one."""
+    chosen = precision_on(bundle, backend, precision)
+    if backend in PIPELINES:
+        deblurrer: Deblurrer = _pipeline(backend).open_on_gpu(
+            bundle,
+            precision=chosen.precision,
+            threshold=threshold,
+            dilate=dilate,
+            max_memory=max_memory,
+        )
+        deblurrer.precision_reason = chosen.reason
+        return deblurrer
     mask, restore = open_runners(
-        [bundle.graph(name, precision=precision) for name in GRAPHS],
+        [bundle.graph(name, precision=chosen.precision) for name in GRAPHS],
         backend=backend,
-        allow_fallback=allow_fallback,
         optimize=optimize,
         threads=threads,
     )
 
     # Read now, while the bundle is what it was, and opened when it is needed.
-    has_dense = bundle.dense is not None and precision == "fp32" and optimize
+    has_dense = bundle.dense is not None and chosen.precision == "fp32" and optimize
     densely = bundle.dense_graph() if has_dense else None
 
     def open_dense(graph: bytes) -> Runner:
-        return open_runners([graph], backend=mask.backend, threads=threads)[0]
+        return open_runners([graph], backend=backend, threads=threads)[0]
 
     deblurrer = Deblurrer(
         bundle,
         mask=mask,
         restore=restore,
         dense=None if densely is None else functools.partial(open_dense, densely),
-        precision=precision,
+        precision=chosen.precision,
         threshold=threshold,
         dilate=dilate,
         max_memory=max_memory,
         threads=threads if optimize else 1,
     )
     deblurrer.precision_reason = chosen.reason
-    deblurrer.fallback_reason = fallback_reason or mask.fallback_reason
     return deblurrer
 
 

@@ -69,6 +69,22 @@ def test_engines_decide_where_they_compute(verified, monkeypatch):
     assert (chosen.precision, chosen.reason) == ("fp32", "no verified engines that run here")
 
 
+@pytest.mark.parametrize("backend", ["ort-cuda", "ort-tensorrt", "tensorrt"])
+def test_what_falls_back_chooses_again_for_who_computes(verified, monkeypatch, backend):
+    import m2a.engines.deblurrer as gpu
+
+    # The engines of FP16 would run, but the GPU cannot be used.
+    monkeypatch.setattr(gpu, "choose_engines", lambda *_, **__: None)
+    if backend == "tensorrt":
+        assert precision_on(verified, backend, "auto").precision == "fp16"
+    opened = load(verified.path, backend=backend, allow_fallback=True)
+    assert (opened.backend, opened.precision) == ("ort-cpu", "fp32")
+    assert opened.precision_reason.startswith("fp32 unless asked: on a CPU")
+    assert opened.fallback_reason
+    asked = load(verified.path, backend=backend, allow_fallback=True, precision="fp16")
+    assert (asked.precision, asked.precision_reason) == ("fp16", "asked for")
+
+
 def test_the_slow_reference_and_unknown_backends_are_what_they_were(verified):
     assert open_bundle_on(verified, optimize=False).precision == "fp32"
     with pytest.raises(UsageError, match="unknown backend"):
