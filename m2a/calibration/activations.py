@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 
-from m2a.calibration.photos import Photo
+from m2a.calibration.photos import Photo, no_blur_in
 from m2a.calibration.recording import Record, Values, open_graphs, showing_extremes
 from m2a.errors import PrecisionError
 from m2a.graphs.float16 import fp32_nodes
@@ -40,10 +41,10 @@ def largest_activations(
 
     Returns:
         Graph and node, as `mask/node_conv2d` → the largest |x| of its results, the largest first;
-        of the nodes that FP16 computes in half precision. Only computed ones: where no blur is
-        found, the restoration's are missing.
+        of the nodes that FP16 computes in half precision. What is not a number counts as infinite.
 
     Raises:
+        UsageError: in none of the photos blur was found, so that nothing was restored.
         ImageError: a photo cannot be read.
         BackendError: the backend failed.
     """
@@ -53,7 +54,10 @@ def largest_activations(
         def record(values: Values) -> None:
             for output, node in shown.items():
                 name = f"{graph}/{node}"
-                largest[name] = max(largest.get(name, 0.0), abs(float(values[output])))
+                extreme = abs(float(values[output]))
+                largest[name] = max(
+                    largest.get(name, 0.0), math.inf if math.isnan(extreme) else extreme
+                )
 
         return record
 
@@ -71,6 +75,8 @@ def largest_activations(
         mask = deblurrer.active(deblurrer.predict(picture))
         if mask.any():
             deblurrer.restore(picture, mask, restoration=deblurrer.gathered)
+    if not any(name.startswith("restore/") for name in largest):
+        raise no_blur_in(photos, bundle.threshold)
     kept = {
         f"{name}/{node}"
         for name in GRAPHS

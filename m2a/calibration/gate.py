@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.calibration.photos import NEEDED, Photo
-from m2a.errors import BackendError, UsageError
+from m2a.errors import BackendError, ImageError, UsageError
 from m2a.evaluation.metrics import finite_psnr, overlap
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_mask, read_photo
@@ -51,6 +51,7 @@ class Gate:
         margin: dB by which the mean squared error lies below that of FP32's residual there.
         loss: dB of PSNR inside the true mask against the truth, FP32's less the variant's; None
             where no truth is known.
+        truths: photos whose truth counted.
     """
 
     photos: int
@@ -59,6 +60,7 @@ class Gate:
     psnr: float
     margin: float
     loss: float | None
+    truths: int = 0
 
     @property
     def used(self) -> float:
@@ -100,7 +102,8 @@ class Gate:
             name: None if value is None or math.isinf(value) else value
             for name, value in figures.items()
         }
-        return {"photos": self.photos, "pixels": self.pixels, **finite}
+        counts = {"photos": self.photos, "photos_with_truth": self.truths, "pixels": self.pixels}
+        return {**counts, **finite}
 
 
 LIMITS = (
@@ -134,7 +137,7 @@ class _Outcome:
 class Judge:
     """FP32's results on photos, kept on disk, and the comparison of variants with them.
 
-    Use it as a context: leaving it drops the files.
+    Use it as a context: leaving it drops the files. `role` says for people what the photos do.
     """
 
     def __init__(
@@ -142,9 +145,11 @@ class Judge:
         single: Deblurrer,
         photos: Sequence[Photo],
         *,
+        role: str = "judge",
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._single, self._photos, self._progress = single, tuple(photos), progress
+        self._role = role
         self._folder = tempfile.TemporaryDirectory(prefix="m2a-gate-")
 
     def __enter__(self) -> Judge:
@@ -165,8 +170,8 @@ class Judge:
             restored += len(outcome.residual)
         if not restored:
             raise UsageError(
-                f"FP32 finds no motion blur in any of the {len(self._photos)} photos that judge, "
-                f"so that no error would show. {NEEDED}"
+                f"FP32 finds no motion blur in any of the {len(self._photos)} photos that "
+                f"{self._role}, so that no error would show. {NEEDED}"
             )
 
     def __exit__(
@@ -186,7 +191,7 @@ class Judge:
                 FP32's.
 
         Raises:
-            ImageError: a photo cannot be read any more.
+            ImageError: a photo cannot be read any more, or its truth has another size.
             BackendError: the backend failed; values that are not finite are an infinite error.
         """
         pooled = _Pooled()
@@ -240,7 +245,12 @@ class _Pooled:
         """Counts what a photo whose truth is known loses."""
         inside = read_mask(mask, shape=pixels.shape[:2])
         truth = _unit(read_photo(sharp).pixels)
-        if not inside.any() or truth.shape != pixels.shape or pixels.ndim != 3:
+        if truth.shape != pixels.shape:
+            raise ImageError(
+                f"{sharp}: found an array of {list(truth.shape)}, expected {list(pixels.shape)}, as "
+                "of the blurred photo whose truth it is"
+            )
+        if not inside.any() or pixels.ndim != 3:
             return
         before = _unit(pixels)
         psnrs = []
@@ -260,6 +270,7 @@ class _Pooled:
             psnr=_decibels(1.0, self._error / samples),
             margin=_decibels(self._power, self._error),
             loss=fmean(self._losses) if self._losses else None,
+            truths=len(self._losses),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import onnx
 from m2a.calibration.gate import Gate, Judge
 from m2a.calibration.photos import Photo, PhotoSets, digest_of
 from m2a.calibration.range_cache import cached_ranges
+from m2a.calibration.ranges import Ranges
 from m2a.calibration.recording import open_graphs
 from m2a.calibration.sensitivity import Choice, choose_kept
 from m2a.calibration.variants import Variant, measure
@@ -22,7 +23,8 @@ from m2a.graphs.int8 import quantizable, to_int8
 from m2a.runtime.bundle import GRAPHS, Bundle
 
 PHOTOS_ALONE = 8
-"""Photos on which each part is measured alone: a rank needs fewer than a verdict."""
+"""Photos on which each part is measured alone, those with most to restore: a rank needs fewer than
+a verdict."""
 
 Progress = Callable[[str], None]
 
@@ -63,8 +65,8 @@ def make_int8(
         max_memory=max_memory,
         progress=progress,
     )
-    network = _Network(bundle, ranges, max_memory)
-    choice = _choose(network, photos, progress)
+    network = _Network(bundle, ranges.largest, max_memory)
+    choice = _choose(network, photos.judging, _most_restored(photos, ranges), progress)
     graphs = network.graphs(choice.kept)
     for name, content in graphs.items():
         check_contract(onnx.load_model_from_string(content), name, precision="int8")
@@ -99,12 +101,12 @@ class _Network:
         deblurrer = open_graphs(self.bundle, graphs, precision="int8", max_memory=self._max_memory)
         return judge.judge(deblurrer, own_mask=graphs["mask"] != self.single["mask"])
 
-    def judge(self, photos: Collection[Photo], progress: Progress) -> Judge:
-        """FP32's results on photos."""
+    def judge(self, photos: Sequence[Photo], progress: Progress, *, role: str = "judge") -> Judge:
+        """FP32's results on photos, which `role` names for people."""
         single = open_graphs(
             self.bundle, self.single, precision="fp32", max_memory=self._max_memory
         )
-        return Judge(single, tuple(photos), progress=progress)
+        return Judge(single, photos, role=role, progress=progress)
 
     def _graph(self, name: str, keep: Collection[str]) -> bytes:
         if set(self.parts[name]) <= set(keep):
@@ -114,16 +116,27 @@ class _Network:
         return content
 
 
-def _choose(network: _Network, photos: PhotoSets, progress: Progress) -> Choice:
-    """Chooses on the photos that judge, in the order that the calibrating ones give."""
+def _most_restored(photos: PhotoSets, ranges: Ranges) -> tuple[Photo, ...]:
+    """The calibrating photos that tell most about a part."""
+    ordered = sorted(
+        zip(photos.calibrating, ranges.restored, strict=True),
+        key=lambda entry: entry[1],
+        reverse=True,
+    )
+    return tuple(photo for photo, _ in ordered[:PHOTOS_ALONE])
+
+
+def _choose(
+    network: _Network, judging: Sequence[Photo], some: Sequence[Photo], progress: Progress
+) -> Choice:
+    """Chooses on the photos that judge, in the order that some calibrating ones give."""
     parts = network.all_parts
     with contextlib.ExitStack() as stack:
-        judge = stack.enter_context(network.judge(photos.judging, progress))
+        judge = stack.enter_context(network.judge(judging, progress))
 
         @functools.cache
         def ranking() -> Judge:
-            some = photos.calibrating[:PHOTOS_ALONE]
-            return stack.enter_context(network.judge(some, progress))
+            return stack.enter_context(network.judge(some, progress, role="rank the parts"))
 
         def alone(part: str) -> Gate:
             return network.measured(ranking(), [other for other in parts if other != part])

@@ -114,6 +114,14 @@ def digest_of(photos: Sequence[Photo]) -> str:
     return hashlib.sha256("\n".join(photo.sha256 for photo in photos).encode()).hexdigest()
 
 
+def no_blur_in(photos: Sequence[Photo], threshold: float) -> UsageError:
+    """The error of photos that calibrate and in none of which blur is found."""
+    return UsageError(
+        f"no motion blur was found in any of {len(photos)} photos at the threshold {threshold:g}, "
+        f"so that there is nothing to calibrate. {NEEDED}"
+    )
+
+
 def _distinct(photos: Sequence[Photo]) -> list[Photo]:
     return list({photo.sha256: photo for photo in reversed(photos)}.values())[::-1]
 

@@ -16,16 +16,13 @@ from typing import Any
 
 from m2a._version import __version__
 from m2a.calibration.photos import Photo, digest_of
-from m2a.calibration.ranges import measure_ranges
+from m2a.calibration.ranges import Ranges, measure_ranges
 from m2a.files import atomic_write, read_regular
 from m2a.runtime.backends import import_onnxruntime
 from m2a.runtime.bundle import GRAPHS, Bundle
 
 MAX_FILE = 2**20
 """Bytes; ours have some thousands."""
-
-Ranges = dict[str, dict[str, float]]
-
 
 def cached_ranges(
     bundle: Bundle,
@@ -59,7 +56,8 @@ def cached_ranges(
         progress(f"the ranges in {file} are not used: {fault}")
     ranges = measure_ranges(bundle, photos, method=method, max_memory=max_memory, progress=progress)
     if file is not None:
-        content = json.dumps({**question, "ranges": ranges}, indent=2) + "\n"
+        measured = {"ranges": ranges.largest, "restored": ranges.restored}
+        content = json.dumps({**question, **measured}, indent=2) + "\n"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(file, content.encode(), overwrite=True)
@@ -100,13 +98,16 @@ def _read(file: Path, question: dict[str, Any]) -> tuple[Ranges | None, str]:
         other = [key for key in question if stored[key] != question[key]]
         if other:
             return None, f"they are stale, of other {', '.join(other)}"
-        ranges = {
+        largest = {
             name: {tensor: float(value) for tensor, value in content["ranges"][name].items()}
             for name in GRAPHS
         }
+        restored = tuple(int(count) for count in content["restored"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         return None, f"the file is damaged ({type(error).__name__})"
     finite = all(
-        math.isfinite(value) and value >= 0 for each in ranges.values() for value in each.values()
+        math.isfinite(value) and value >= 0 for each in largest.values() for value in each.values()
     )
-    return (ranges, "") if finite else (None, "the file is damaged (a range is not finite)")
+    if not finite or len(restored) != question["photos"]:
+        return None, "the file is damaged (a range is not finite, or a photo's count is missing)"
+    return Ranges(largest=largest, restored=restored), ""

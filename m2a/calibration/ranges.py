@@ -10,6 +10,7 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,15 +22,27 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
-from m2a.calibration.photos import NEEDED, Photo
+from m2a.calibration.photos import Photo, no_blur_in
 from m2a.calibration.recording import Values, open_graphs, showing_tensors
-from m2a.errors import UsageError
 from m2a.graphs.contract import IR_VERSION, OPSET
 from m2a.graphs.int8 import quantizable
 from m2a.runtime.bundle import GRAPHS, Bundle
 from m2a.runtime.images import read_photo
 from m2a.runtime.pixels import check_pixels
 from m2a.runtime.windows import PaddedPicture
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """What was measured.
+
+    Attributes:
+        largest: graph → tensor → the largest |x| to keep.
+        restored: of each photo, in their order, the pixels that were restored.
+    """
+
+    largest: Mapping[str, Mapping[str, float]]
+    restored: tuple[int, ...]
+
 
 METHODS: Mapping[str, CalibrationMethod] = {
     "minmax": CalibrationMethod.MinMax,
@@ -40,6 +53,14 @@ METHODS: Mapping[str, CalibrationMethod] = {
 least information, `percentile` all but 0.001 % of the values."""
 
 
+BINS = 2048
+"""Bins of a histogram at first. With ONNX Runtime's own 128, as many as the steps, `entropy` could
+leave nothing out."""
+
+STEPS = 128
+"""Steps into which `entropy` merges the bins."""
+
+
 def measure_ranges(
     bundle: Bundle,
     photos: Sequence[Photo],
@@ -47,7 +68,7 @@ def measure_ranges(
     method: str,
     max_memory: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
-) -> dict[str, dict[str, float]]:
+) -> Ranges:
     """Measures what every tensor that can be quantised needs.
 
     Every photo goes through the pipeline in FP32, with the mask that it predicts.
@@ -58,9 +79,6 @@ def measure_ranges(
         method: a key of `METHODS`.
         max_memory: as `m2a.load`.
         progress: called with each step's name.
-
-    Returns:
-        Graph → tensor → the largest |x| to keep.
 
     Raises:
         UsageError: in none of the photos blur was found, so that nothing was gathered.
@@ -83,18 +101,18 @@ def measure_ranges(
             max_memory=max_memory,
             recorded={name: (tensors[name], calibrators[name].add) for name in GRAPHS},
         )
+        restored = []
         for number, photo in enumerate(photos, 1):
             progress(f"calibrating with {photo.path.name} ({number} of {len(photos)})")
             picture = PaddedPicture(check_pixels(read_photo(photo.path).pixels))
             mask = deblurrer.active(deblurrer.predict(picture))
+            restored.append(int(mask.sum()))
             if mask.any():
                 deblurrer.restore(picture, mask, restoration=deblurrer.gathered)
         if not calibrators["restore"].pieces:
-            raise UsageError(
-                f"no motion blur was found in any of {len(photos)} photos at the threshold "
-                f"{bundle.threshold:g}, so that there is nothing to calibrate. {NEEDED}"
-            )
-        return {name: calibrators[name].largest() for name in GRAPHS}
+            raise no_blur_in(photos, bundle.threshold)
+        largest = {name: calibrators[name].largest() for name in GRAPHS}
+        return Ranges(largest=largest, restored=tuple(restored))
 
 
 class _Calibrator:
@@ -121,7 +139,7 @@ class _Calibrator:
             op_types_to_calibrate=["IsNaN"],
             augmented_model_path=str(folder / "calibrated.onnx"),
             calibrate_method=self._method,
-            extra_options={"symmetric": True},
+            extra_options={"symmetric": True, "num_bins": BINS, "num_quantized_bins": STEPS},
         )
         return self
 
@@ -138,6 +156,8 @@ class _Calibrator:
         """Takes the values of one part."""
         with contextlib.redirect_stdout(io.StringIO()):  # it tells every step
             self._calibrator.collect_data(_OnePiece(values))
+        if self._method == CalibrationMethod.Entropy:
+            _rebin(self._calibrator.collector.histogram_dict)
         self.pieces += 1
 
     def largest(self) -> dict[str, float]:
@@ -149,6 +169,20 @@ class _Calibrator:
             lowest, highest = found[tensor].range_value
             ranges[tensor] = float(max(abs(np.max(highest)), abs(np.min(lowest))))
         return ranges
+
+
+def _rebin(histograms: dict[str, tuple[Any, ...]]) -> None:
+    """Gives histograms that grew their first number of bins again, in place.
+
+    ONNX Runtime keeps the width of the bins that the first piece had: the range would depend on the
+    order of the photos, and the search for it takes the square of the number of bins.
+    """
+    for tensor, (counts, edges, lowest, highest, end) in histograms.items():
+        if len(counts) == BINS:
+            continue
+        centres = (edges[:-1] + edges[1:]) / 2
+        merged, wider = np.histogram(centres, BINS, range=(-end, end), weights=counts)
+        histograms[tensor] = (merged.astype(np.int64), wider, lowest, highest, end)
 
 
 class _OnePiece(CalibrationDataReader):  # type: ignore[misc]  # it has no types

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from m2a.graphs.float16 import float_tensors
 from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
@@ -44,21 +45,28 @@ def showing_extremes(graph: bytes) -> tuple[bytes, dict[str, str]]:
         graph: serialised, FP32.
 
     Returns:
-        The graph, and output → the node whose result it is the smallest or largest value of.
+        The graph, and output → the node whose result it is the smallest or largest value of; or
+        NaN where it holds a value that is not finite, else 0: a maximum may pass over a NaN.
     """
     model = onnx.load_model_from_string(graph)
     types = float_tensors(model.graph)
     shown: dict[str, str] = {}
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero_of_extremes"))
     for node in list(model.graph.node):
         for tensor in node.output:
             if tensor not in types:
                 continue
-            for operator in ("ReduceMin", "ReduceMax"):
+            for operator in ("ReduceMin", "ReduceMax", "ReduceSum"):
                 output = f"{tensor}_{operator}"
-                shown[output] = node.name
                 model.graph.node.append(
                     helper.make_node(operator, [tensor], [output], output, keepdims=0)
                 )
+                if operator == "ReduceSum":
+                    total, output = output, f"{tensor}_finite"
+                    model.graph.node.append(
+                        helper.make_node("Mul", [total, "zero_of_extremes"], [output], output)
+                    )
+                shown[output] = node.name
                 model.graph.output.append(
                     helper.make_tensor_value_info(output, TensorProto.FLOAT, [])
                 )

@@ -15,11 +15,13 @@ from PIL import Image
 from m2a.calibration.activations import check_activations, largest_activations
 from m2a.calibration.float16 import make_float16_on
 from m2a.calibration.gate import Gate, Judge
-from m2a.calibration.int8 import make_int8
+from m2a.calibration.int8 import _most_restored, make_int8
 from m2a.calibration.photos import choose_photos
+from m2a.calibration.ranges import Ranges
 from m2a.calibration.recording import open_graphs
 from m2a.calibration.sensitivity import choose_kept
-from m2a.errors import PrecisionError, UsageError
+from m2a.errors import ImageError, PrecisionError, UsageError
+from m2a.runtime.bundle import Bundle
 
 GOOD = Gate(photos=1, pixels=1, iou=1.0, psnr=math.inf, margin=math.inf, loss=None)
 
@@ -100,6 +102,17 @@ class TestGate:
             found = judge.judge(open_graphs(sensitive_bundle, graphs, precision="int8"))
         assert found.loss > 3
         assert not found.passed
+        assert found.to_json()["photos_with_truth"] == 2
+
+    def test_a_truth_of_another_size_is_refused(self, sensitive_bundle, sets, tmp_path):
+        (photo, *_) = sets.judging
+        Image.new("RGB", (8, 8)).save(tmp_path / "sharp.png")
+        Image.new("L", (96, 64), 255).save(tmp_path / "mask.png")
+        odd = replace(photo, sharp=tmp_path / "sharp.png", mask=tmp_path / "mask.png")
+        opened = open_graphs(sensitive_bundle, single(sensitive_bundle), precision="fp32")
+        words = r"sharp\.png: found an array of \[8, 8, 3\], expected \[64, 96, 3\]"
+        with Judge(opened, [odd]) as judge, pytest.raises(ImageError, match=words):
+            judge.judge(opened)
 
     @pytest.mark.parametrize(
         ("figures", "passed"),
@@ -123,6 +136,11 @@ class TestGate:
         bundle = replace(sensitive_bundle, threshold=1.0)
         opened = open_graphs(bundle, single(bundle), precision="fp32")
         with pytest.raises(UsageError, match="no error would show"), Judge(opened, sets.judging):
+            pass
+        with (
+            pytest.raises(UsageError, match="photos that rank the parts"),
+            Judge(opened, sets.calibrating, role="rank the parts"),
+        ):
             pass
 
 
@@ -184,9 +202,15 @@ class TestInt8:
         assert (record["gate_with_all_in_int8"] is None) == (kept == 0)
         assert all(0 < limit <= 1 for limit in variant.limits.values())
 
+    def test_the_photos_with_most_to_restore_rank_the_parts(self, sets):
+        ranges = Ranges(largest={}, restored=(5, 0, 7, 6))
+        a, _, c, d = sets.calibrating
+        assert _most_restored(sets, ranges)[:3] == (c, d, a)
+
     def test_a_network_that_int8_ruins_is_refused(self, sensitive_bundle, sets, monkeypatch):
         """Ranges so small that every activation is clipped."""
-        monkeypatch.setattr("m2a.calibration.int8.cached_ranges", lambda *_, **__: _AnyRange())
+        ranges = Ranges(largest=_AnyRange(), restored=(1, 1, 1, 1))
+        monkeypatch.setattr("m2a.calibration.int8.cached_ranges", lambda *_, **__: ranges)
         with pytest.raises(PrecisionError, match="INT8 does not give the same picture as FP32"):
             make_int8(sensitive_bundle, sets)
 
@@ -233,6 +257,28 @@ class TestFloat16:
         assert largest[f"mask/{node.name}"] == pytest.approx(expected, rel=1e-6)
         assert any(name.startswith("restore/") for name in largest)
         assert not any("sigmoid" in name for name in largest)  # FP32 there
+
+    def test_photos_without_blur_are_refused(self, sensitive_bundle, sets):
+        with pytest.raises(UsageError, match=r"no motion blur was found in any of 4 photos"):
+            largest_activations(replace(sensitive_bundle, threshold=1.0), sets.calibrating)
+
+    def test_what_is_not_a_number_is_as_good_as_infinite(
+        self, sensitive_bundle, sets, monkeypatch
+    ):
+        """A single bias, so that most values of the tensor are numbers."""
+        model = onnx.load_model_from_string(sensitive_bundle.graph("restore", precision="fp32"))
+        bias = next(t for t in model.graph.initializer if len(t.dims) == 1 and t.data_type == 1)
+        values = numpy_helper.to_array(bias).copy()
+        values[-1] = np.nan
+        bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+        graphs = {**single(sensitive_bundle), "restore": model.SerializeToString()}
+        monkeypatch.setattr(Bundle, "graph", lambda _, name, *, precision: graphs[name])
+        # The pipeline refuses results that are not finite; what is lost within never gets there.
+        monkeypatch.setattr("m2a.runtime.restoration.all_finite", lambda values: True)
+        largest = largest_activations(sensitive_bundle, sets.calibrating[:1])
+        assert math.inf in largest.values()
+        with pytest.raises(PrecisionError, match=r"\|x\| up to inf"):
+            check_activations(largest)
 
     def test_more_than_30_000_is_refused_by_name(self):
         check_activations({"mask/fits": 29_999.0})

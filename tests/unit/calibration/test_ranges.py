@@ -12,7 +12,7 @@ import pytest
 from m2a.calibration import range_cache
 from m2a.calibration.photos import choose_photos
 from m2a.calibration.range_cache import cached_ranges
-from m2a.calibration.ranges import METHODS, measure_ranges
+from m2a.calibration.ranges import METHODS, Ranges, _Calibrator, measure_ranges
 from m2a.calibration.recording import open_graphs, showing_tensors
 from m2a.errors import UsageError
 from m2a.graphs.int8 import quantizable
@@ -52,7 +52,7 @@ def seen_values(bundle, photos):
 
 
 def test_minmax_keeps_the_largest_value_of_all_photos(sensitive_bundle, calibrating):
-    ranges = measure_ranges(sensitive_bundle, calibrating, method="minmax")
+    ranges = measure_ranges(sensitive_bundle, calibrating, method="minmax").largest
     values = seen_values(sensitive_bundle, calibrating)
     found = {**ranges["mask"], **ranges["restore"]}
     assert found.keys() == values.keys()
@@ -62,11 +62,25 @@ def test_minmax_keeps_the_largest_value_of_all_photos(sensitive_bundle, calibrat
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "minmax"])
 def test_the_others_leave_out_no_more_than_a_tail(sensitive_bundle, calibrating, method):
-    ranges = measure_ranges(sensitive_bundle, calibrating, method=method)
+    ranges = measure_ranges(sensitive_bundle, calibrating, method=method).largest
     values = seen_values(sensitive_bundle, calibrating)
     for name, largest in {**ranges["mask"], **ranges["restore"]}.items():
         assert largest <= values[name].max() * 1.02, name  # a bin's width
         assert (values[name] > largest).mean() < 0.05, name
+
+
+def test_entropy_clips_an_outlier_wherever_it_comes():
+    random = np.random.default_rng(0)
+    pieces = [random.normal(size=4000).astype(np.float32) for _ in range(4)]
+    pieces[0][0] = 20
+    found = []
+    for order in (pieces, pieces[::-1]):
+        with _Calibrator(["x"], "entropy") as calibrator:
+            for piece in order:
+                calibrator.add({"x": piece})
+            found.append(calibrator.largest()["x"])
+    assert 1 < found[0] < 10
+    assert found[1] == pytest.approx(found[0], rel=0.1)
 
 
 def test_the_parts_of_a_photo_come_in_one_by_one(sensitive_bundle, photos, tmp_path):
@@ -78,7 +92,7 @@ def test_the_parts_of_a_photo_come_in_one_by_one(sensitive_bundle, photos, tmp_p
     photo = replace(choose_photos(photos).calibrating[0], path=tmp_path / "large.png")
     least = smallest_memory(sensitive_bundle.network)
     parts, whole = (
-        measure_ranges(sensitive_bundle, [photo], method="minmax", max_memory=memory)
+        measure_ranges(sensitive_bundle, [photo], method="minmax", max_memory=memory).largest
         for memory in (least, 2**30)
     )
     for name, tensors in whole.items():
@@ -100,7 +114,8 @@ class TestCache:
 
         def measure(bundle, photos, **options):
             calls.append(options["method"])
-            return {"mask": {"a": 1.0}, "restore": {"b": float(len(calls))}}
+            largest = {"mask": {"a": 1.0}, "restore": {"b": float(len(calls))}}
+            return Ranges(largest=largest, restored=tuple(range(len(photos))))
 
         monkeypatch.setattr(range_cache, "measure_ranges", measure)
         return calls
@@ -132,7 +147,7 @@ class TestCache:
         self.ask(sensitive_bundle, calibrating, tmp_path)
         other = change(sensitive_bundle, calibrating, monkeypatch)
         told = []
-        assert self.ask(*other, tmp_path, told=told)["restore"] == {"b": 2.0}
+        assert self.ask(*other, tmp_path, told=told).largest["restore"] == {"b": 2.0}
         assert f"stale, of other {word}" in told[0]
 
     def test_another_method_has_its_own(self, sensitive_bundle, calibrating, tmp_path, measured):
@@ -140,15 +155,18 @@ class TestCache:
             self.ask(sensitive_bundle, calibrating, tmp_path, method)
         assert measured == ["minmax", "entropy"]
 
-    @pytest.mark.parametrize("content", ["", "[]", "{}", None])
+    @pytest.mark.parametrize("content", ["", "[]", "{}", "range", "count"])
     def test_a_damaged_one_is_measured_anew(
         self, sensitive_bundle, calibrating, tmp_path, measured, content
     ):
         self.ask(sensitive_bundle, calibrating, tmp_path)
         (file,) = tmp_path.glob("*.json")
-        if content is None:
-            stored = json.loads(file.read_text())
+        stored = json.loads(file.read_text())
+        if content == "range":
             stored["ranges"]["mask"]["a"] = float("inf")
+            content = json.dumps(stored)
+        elif content == "count":
+            stored["restored"].pop()
             content = json.dumps(stored)
         file.write_text(content)
         told = []
