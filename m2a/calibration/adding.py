@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from m2a.calibration.variants import Variant
 from m2a.errors import BundleError
-from m2a.files import atomic_write
+from m2a.files import atomic_write, check_writable
 from m2a.graphs.manifest import graph_entries, graph_path
-from m2a.runtime.bundle import MANIFEST, Bundle, open_bundle
+from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle, open_bundle
 
 
 def add_variant(bundle: Bundle, variant: Variant) -> Bundle:
@@ -64,6 +65,27 @@ def add_variant(bundle: Bundle, variant: Variant) -> Bundle:
             f"cannot write the {precision} graphs into {bundle.path}: {error.strerror}"
         ) from error
     return open_bundle(bundle.path, origin=bundle.origin)
+
+
+def check_addable(bundle: Bundle, precision: str) -> None:
+    """Refuses a bundle to which no variant can be added, before any work is done.
+
+    Raises:
+        BundleError: no file can be created in it, or something is in the way.
+    """
+    for path in [bundle.path / graph_path(name, precision) for name in GRAPHS]:
+        in_the_way = path if path.is_dir() else path.parent
+        if path.is_dir() or (os.path.lexists(path.parent) and not path.parent.is_dir()):
+            raise BundleError(
+                f"{in_the_way} is in the way of the {precision} graphs; move it elsewhere"
+            )
+    try:
+        for path in (bundle.path / MANIFEST, bundle.path / graph_path(GRAPHS[0], precision)):
+            check_writable(path)
+    except OSError as error:
+        raise BundleError(
+            f"cannot write the {precision} graphs into {bundle.path}: {error.strerror}"
+        ) from error
 
 
 def _unchanged_manifest(bundle: Bundle) -> dict[str, Any]:

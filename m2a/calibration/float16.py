@@ -9,7 +9,7 @@ import numpy as np
 
 from m2a.calibration.activations import TOLD, check_activations, largest_activations
 from m2a.calibration.gate import LIMITS, Judge
-from m2a.calibration.photos import Photo, PhotoSets, digest_of
+from m2a.calibration.photos import Photo, PhotoSets, judged_on
 from m2a.calibration.recording import open_graphs
 from m2a.calibration.variants import (
     Variant,
@@ -46,7 +46,7 @@ def make_float16_on(
 
     Raises:
         PrecisionError: as `make_float16`; an activation exceeds 30,000, or the gate is not met.
-        UsageError: no blur is found in the photos that judge, or the memory does not suffice.
+        UsageError: no blur is found in the photos of one set, or the memory does not suffice.
         ImageError: a photo cannot be read.
         BundleError: the bundle is damaged.
     """
@@ -76,7 +76,7 @@ def make_float16_on(
     return replace(
         variant,
         record={
-            "gate": {**gate.to_json(), "photos_sha256": digest_of(photos.judging)},
+            "gate": {**gate.to_json(), **judged_on(photos)},
             "largest_activations": {name: float(f"{value:.4g}") for name, value in told.items()},
         },
     )

@@ -85,8 +85,9 @@ class Gate:
 
     def __str__(self) -> str:
         loss = "" if self.loss is None else f", {self.loss:+.3f} dB lost against the truth"
+        photos = "1 photo" if self.photos == 1 else f"{self.photos} photos"
         return (
-            f"on {self.photos} photos the masks' IoU is {self.iou:.4f}, the PSNR against FP32 "
+            f"on {photos} the masks' IoU is {self.iou:.4f}, the PSNR against FP32 "
             f"{self.psnr:.1f} dB, the error {self.margin:.1f} dB below what FP32 adds{loss}"
         )
 
@@ -247,8 +248,8 @@ class _Pooled:
         truth = _unit(read_photo(sharp).pixels)
         if truth.shape != pixels.shape:
             raise ImageError(
-                f"{sharp}: found an array of {list(truth.shape)}, expected {list(pixels.shape)}, as "
-                "of the blurred photo whose truth it is"
+                f"{sharp}: found an array of {list(truth.shape)}, expected {list(pixels.shape)}, "
+                "as of the blurred photo whose truth it is"
             )
         if not inside.any() or pixels.ndim != 3:
             return

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from m2a.calibration.gate import Gate, Judge
-from m2a.calibration.photos import Photo, PhotoSets, digest_of
+from m2a.calibration.photos import Photo, PhotoSets, digest_of, judged_on
 from m2a.calibration.range_cache import cached_ranges
 from m2a.calibration.ranges import Ranges
 from m2a.calibration.recording import open_graphs
@@ -157,7 +157,7 @@ def _record(network: _Network, photos: PhotoSets, method: str, choice: Choice) -
             "photos": len(photos.calibrating),
             "photos_sha256": digest_of(photos.calibrating),
         },
-        "gate": {**choice.gate.to_json(), "photos_sha256": digest_of(photos.judging)},
+        "gate": {**choice.gate.to_json(), **judged_on(photos)},
         "gate_with_all_in_int8": None if choice.without is None else choice.without.to_json(),
         "products_in_int8": counts,
         "kept_in_fp32": {part: round(share, 4) for part, share in choice.kept.items()},

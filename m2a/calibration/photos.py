@@ -10,6 +10,8 @@ from pathlib import Path
 
 from m2a.errors import ImageError, UsageError
 from m2a.evaluation.evaluate import FOLDERS, known_triples
+from m2a.runtime.images import read_photo
+from m2a.runtime.pixels import check_pixels
 from m2a.runtime.search import Search
 
 HELD_OUT = 0.3
@@ -46,10 +48,12 @@ class PhotoSets:
     Attributes:
         calibrating: not empty.
         judging: not empty.
+        seed: of the split; None where the photos that judge were given apart.
     """
 
     calibrating: tuple[Photo, ...]
     judging: tuple[Photo, ...]
+    seed: int | None = None
 
 
 def choose_photos(folder: Path, *, judging: Path | None = None, seed: int = 0) -> PhotoSets:
@@ -86,6 +90,7 @@ def choose_photos(folder: Path, *, judging: Path | None = None, seed: int = 0) -
     return PhotoSets(
         calibrating=tuple(photo for n, photo in enumerate(found) if n not in held),
         judging=tuple(photo for n, photo in enumerate(found) if n in held),
+        seed=seed,
     )
 
 
@@ -107,6 +112,21 @@ def find_photos(folder: Path) -> list[Photo]:
     if not paths:
         raise UsageError(f"{folder}: found no photos. {NEEDED}")
     return [Photo(path=path, sha256=_sha256(path)) for path in paths]
+
+
+def check_readable(photos: PhotoSets) -> None:
+    """Refuses photos that cannot be read, or not deblurred: far faster than finding them later.
+
+    Raises:
+        ImageError: of the first such one.
+    """
+    for photo in (*photos.calibrating, *photos.judging):
+        check_pixels(read_photo(photo.path).pixels)
+
+
+def judged_on(photos: PhotoSets) -> dict[str, str | int | None]:
+    """What tells the photos that judged, for a record: their digest and the seed of the split."""
+    return {"photos_sha256": digest_of(photos.judging), "seed": photos.seed}
 
 
 def digest_of(photos: Sequence[Photo]) -> str:

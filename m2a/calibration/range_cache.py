@@ -24,6 +24,7 @@ from m2a.runtime.bundle import GRAPHS, Bundle
 MAX_FILE = 2**20
 """Bytes; ours have some thousands."""
 
+
 def cached_ranges(
     bundle: Bundle,
     photos: Sequence[Photo],

@@ -31,6 +31,7 @@ from m2a.runtime.images import read_photo
 from m2a.runtime.pixels import check_pixels
 from m2a.runtime.windows import PaddedPicture
 
+
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
     """What was measured.

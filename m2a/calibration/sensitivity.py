@@ -2,8 +2,8 @@
 
 Each part is put into INT8 alone, and measured on photos that calibrated: the share of the gate's
 limits that it uses up is what it is worth. The worst ones go back, as many as it takes until the
-gate holds on the photos that judge; how many is found by bisection, since the error only falls as
-more of them go back.
+gate holds with some room on the photos that judge; how many is found by bisection, since the error
+only falls as more of them go back. The room is for the choice being made on those very photos.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from m2a.errors import PrecisionError
 
 MOST_KEPT = 0.5
 """Share of the parts that may go back: a network of which more is in FP32 is not worth having."""
+
+WITH_ROOM = 0.9
+"""Share of the gate's limits that a choice may use up: the smallest one that just passes on these
+photos would lie on the limit, and fail on others."""
 
 Measure = Callable[[Collection[str]], Gate]
 """Names of the weights that stay in FP32 → the gate's figures."""
@@ -67,7 +71,7 @@ def choose_kept(
         progress(f"measuring {part} alone ({number} of {len(parts)})")
         worth[part] = measure_alone(part).used
     ordered = sorted(parts, key=lambda part: worth[part], reverse=True)
-    passed: dict[int, Gate] = {}
+    fitting: dict[int, Gate] = {}
     most = int(MOST_KEPT * len(ordered))
     low, high = 1, most + 1  # that many go back
     last = whole
@@ -75,15 +79,17 @@ def choose_kept(
         count = (low + high) // 2
         progress(f"judging with {count} of {len(parts)} products back in FP32")
         last = judge(ordered[:count])
-        if last.passed:
-            passed[count], high = last, count
+        if last.used <= WITH_ROOM:
+            fitting[count], high = last, count
         else:
             low = count + 1
-    if low not in passed:
+    if not fitting and last.passed:  # the most that may go back: no choice is left
+        low, fitting = most, {most: last}
+    if low not in fitting:
         raise PrecisionError(
             f"INT8 does not give the same picture as FP32: {whole}; with {most} of {len(parts)} "
             f"products back in FP32, {last}; {LIMITS}. Calibrate with other photos or "
             "another --method, or take FP16"
         )
     kept = {part: worth[part] for part in ordered[:low]}
-    return Choice(gate=passed[low], kept=kept, without=whole)
+    return Choice(gate=fitting[low], kept=kept, without=whole)

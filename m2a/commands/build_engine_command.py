@@ -115,7 +115,7 @@ def command(
             sources={name: stored.sha256 for name, stored in found.graphs["fp32"].items()},
             target=target,
             workspace=None if workspace is None else workspace * _MIB,
-            rebuild=_rebuild(precision, found, target, tensorrt.flavour, workspace),
+            rebuild=_rebuild(precision, found, calibration, target, tensorrt.flavour, workspace),
         )
         cache = _timing_cache(f"{tensorrt.flavour}{tensorrt.version}-{capability}")
         with Phases() as phases:
@@ -152,9 +152,10 @@ def _check_calibration(bundle: Path | None, precision: str, calibration: Path | 
         raise UsageError("--calibration: found it with --fp32, expected --int8 or --fp16")
     found = find_bundle(bundle, working_directory=True)
     if precision == "int8" and calibration is None and precision not in found.graphs:
+        added = "" if found.packaged else "`m2a calibrate PHOTOS` adds them, or "
         raise UsageError(
-            f"--int8: the bundle {found.path} holds no INT8 graphs; `m2a calibrate PHOTOS` adds "
-            "them, or name a folder of blurred photos with --calibration PHOTOS"
+            f"--int8: the bundle {found.path} holds no INT8 graphs; {added}"
+            "name a folder of blurred photos with --calibration PHOTOS"
         )
 
 
@@ -215,12 +216,22 @@ def _graphs(bundle: Bundle, precision: str, calibration: Path | None) -> Mapping
 
 
 def _rebuild(
-    precision: str, bundle: Bundle, target: str | None, flavour: str, workspace: int | None
+    precision: str,
+    bundle: Bundle,
+    calibration: Path | None,
+    target: str | None,
+    flavour: str,
+    workspace: int | None,
 ) -> tuple[str, ...]:
-    """The command that builds the same engines again, from whatever directory."""
+    """The command that builds the same engines again, from whatever directory.
+
+    The bundle keeps the graphs that photos made, except for the packaged one.
+    """
     from m2a.engines.sidecar import REBUILD
 
     words = [*REBUILD, f"--{precision}", "--bundle", str(bundle.path.resolve())]
+    if calibration is not None and bundle.packaged:
+        words += ["--calibration", str(calibration.resolve())]
     if target is not None:
         words += ["--target", target]
     words += ["--flavour", flavour]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from m2a.commands.options import (
     EXISTING_OR_NOT,
@@ -69,18 +71,22 @@ def command(
 
     Some of the photos calibrate; the others judge: INT8 must give the same picture as FP32 there.
     Products go back to FP32, the worst first, until it does; a bundle is not changed where that
-    does not help. PHOTOS may be a folder of `m2a synth`, whose truth is then counted too.
+    does not help. It takes minutes. PHOTOS are ten or more; subfolders are not searched. It may be
+    a folder of `m2a synth`, whose truth is then counted too. Of the packaged bundle make a copy
+    first.
 
     \b
     Example:
       m2a calibrate photos
       m2a calibrate photos --gate-photos others --method entropy
     """
+    _check_used(precision, gate_photos)
     found = chosen_bundle(bundle)
     if found.packaged:
         raise UsageError(
             "the bundle inside the package is not changed; export one of your own "
-            "(`m2a export --ckpt checkpoints/small.safetensors`), or name a copy with --bundle"
+            "(`m2a export --ckpt checkpoints/small.safetensors`), or copy it "
+            f"(`cp -r {shlex.quote(str(found.path))} m2a-bundle`)"
         )
     variant = calibrated(
         found,
@@ -99,7 +105,7 @@ def command(
         return
     for line in report_of(variant):
         click.echo(line)
-    option = "" if bundle is None else f" --bundle {bundle}"
+    option = "" if bundle is None else f" --bundle {shlex.quote(str(bundle))}"
     click.echo(f"Next: m2a verify --precision {precision}{option}")
 
 
@@ -120,15 +126,20 @@ def calibrated(
         M2AError: as `m2a.calibration.int8.make_int8` and `m2a.calibration.float16.make_float16_on`.
     """
     _check_packages()
+    from m2a.calibration import check_addable
     from m2a.calibration.float16 import make_float16_on
     from m2a.calibration.int8 import make_int8
-    from m2a.calibration.photos import choose_photos
+    from m2a.calibration.photos import check_readable, choose_photos
 
+    if not bundle.packaged:
+        check_addable(bundle, precision)
     sets = choose_photos(photos, judging=gate_photos, seed=seed)
 
     def progress(step: str) -> None:
         click.echo(f"{step} …", err=True)
 
+    progress(f"reading {len(sets.calibrating) + len(sets.judging)} photos")
+    check_readable(sets)
     if precision == "fp16":
         return make_float16_on(bundle, sets, max_memory=max_memory, progress=progress)
     return make_int8(
@@ -141,10 +152,29 @@ def calibrated(
     )
 
 
+def _check_used(precision: str, gate_photos: Path | None) -> None:
+    """Refuses options that would be ignored.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    context = click.get_current_context()
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+    if precision == "fp16" and given("method"):
+        raise UsageError("--method: found it with --fp16, which needs no ranges; leave it out")
+    if gate_photos is not None and given("seed"):
+        raise UsageError("--seed: found it with --gate-photos, which holds nothing back")
+
+
 def report_of(variant: Variant) -> list[str]:
     """What was measured, as lines for people."""
     record = variant.record
-    lines = [f"{variant.precision}: passed the quality gate on {record['gate']['photos']} photos"]
+    count = record["gate"]["photos"]
+    photos = "1 photo" if count == 1 else f"{count} photos"
+    lines = [f"{variant.precision}: passed the quality gate on {photos}"]
     lines += _gate_lines(record["gate"])
     for name, (done, total) in record.get("products_in_int8", {}).items():
         lines.append(f"  {name:8} {done} of {total} products in INT8")

@@ -123,6 +123,9 @@ class Bundle(BundleDescription):
         """The command that writes this bundle with such graphs."""
         command = MADE_BY[precision]
         if "CHECKPOINT" not in command:
+            if self.packaged:  # it is not changed, but a copy may be
+                copied = f"cp -r {shlex.quote(str(self.path))} {DEFAULT_DIRECTORY}"
+                return f"{copied} && {command} --bundle {DEFAULT_DIRECTORY}"
             return f"{command} --bundle {shlex.quote(str(self.path))}"
         model = self.manifest.get("model", {})
         checkpoint = model.get("checkpoint")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from m2a.commands.build_engine_command import _rebuild
 from m2a.runtime.bundle import PACKAGED, open_bundle
 
 
@@ -38,7 +40,7 @@ def own_bundle(tiny_bundle, tmp_path, monkeypatch):
 def test_a_bundle_is_calibrated_verified_and_run_in_int8(invoke, photos, own_bundle, tmp_path):
     done = invoke("calibrate", photos, "--bundle", own_bundle, "--method", "minmax")
     assert done.exit_code == 0, done.output
-    assert "int8: passed the quality gate on 1 photos" in done.stdout
+    assert "int8: passed the quality gate on 1 photo\n" in done.stdout
     assert "products in INT8" in done.stdout
     assert "calibrating with 0.png" in done.stderr
     bundle = open_bundle(own_bundle)
@@ -93,6 +95,8 @@ def test_fp16_is_judged_on_photos_too(invoke, photos, own_bundle):
         ((".",), "found no photos"),
         (("photos", "--bundle", str(PACKAGED)), "the bundle inside the package is not changed"),
         (("photos", "--gate-photos", "photos"), "what calibrated cannot judge"),
+        (("photos", "--gate-photos", "photos", "--seed", "1"), "--seed: found it with"),
+        (("photos", "--fp16", "--method", "minmax"), "--method: found it with --fp16"),
     ],
 )
 def test_misuse_is_one_line_and_writes_nothing(invoke, photos, own_bundle, words, told):
@@ -103,6 +107,33 @@ def test_misuse_is_one_line_and_writes_nothing(invoke, photos, own_bundle, words
     assert done.exit_code == 2
     assert told in done.stderr
     assert (own_bundle / "manifest.json").read_bytes() == before
+
+
+def test_what_is_in_the_way_is_told_before_any_work(invoke, photos, own_bundle):
+    (own_bundle / "int8").write_text("")
+    done = invoke("calibrate", photos, "--bundle", own_bundle)
+    assert done.exit_code == 1
+    assert "int8 is in the way of the int8 graphs" in done.stderr
+    assert "…" not in done.stderr
+
+
+def test_a_photo_that_cannot_be_read_is_told_before_any_is_computed(invoke, photos, own_bundle):
+    (photos / "9.png").write_bytes((photos / "0.png").read_bytes()[:3000])
+    done = invoke("calibrate", photos, "--bundle", own_bundle)
+    assert done.exit_code != 0
+    assert "9.png" in done.stderr
+    assert "calibrating with" not in done.stderr
+
+
+def test_the_packaged_bundle_keeps_no_graphs_so_that_photos_build_its_engines_again(tmp_path):
+    def rebuild(bundle):
+        return _rebuild("int8", bundle, Path("photos"), "sm86", "rtx", None)
+
+    packaged = open_bundle(PACKAGED)
+    words = rebuild(packaged)
+    assert words[words.index("--calibration") + 1] == str(Path("photos").resolve())
+    copy = open_bundle(shutil.copytree(PACKAGED, tmp_path / "copy"))
+    assert "--calibration" not in rebuild(copy)
 
 
 def test_int8_engines_need_calibrated_graphs_or_photos(invoke, photos, own_bundle):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from m2a.calibration import add_variant, make_float16
 from m2a.errors import UsageError
 from m2a.runtime.backends import NAMES
-from m2a.runtime.bundle import open_bundle
+from m2a.runtime.bundle import PACKAGED, open_bundle
 from m2a.runtime.loading import load, open_bundle_on, precision_on
 from m2a.runtime.precision import ORDERS, candidates, choose_precision, is_verified
 
@@ -22,10 +23,24 @@ def verified(tiny_bundle, tmp_path_factory):
 
 
 def without_record(bundle):
-    manifest = {**bundle.manifest, "variants": {}}
-    from dataclasses import replace
+    return replace(bundle, manifest={**bundle.manifest, "variants": {}})
 
-    return replace(bundle, manifest=manifest)
+
+def test_int8_of_the_packaged_bundle_is_made_in_a_copy():
+    words = r"`cp -r .*bundled m2a-bundle && m2a calibrate PHOTOS --bundle m2a-bundle` makes them"
+    with pytest.raises(UsageError, match=words):
+        load(PACKAGED, precision="int8")
+
+
+def test_int8_needs_the_record_of_a_gate(verified):
+    record = {"errors": {}}
+    for more, expected in (({}, False), ({"gate": {"photos": 3}}, True)):
+        described = replace(
+            verified,
+            graphs={**verified.graphs, "int8": verified.graphs["fp16"]},
+            manifest={**verified.manifest, "variants": {"int8": {**record, **more}}},
+        )
+        assert is_verified(described, "int8") is expected
 
 
 def test_every_backend_has_an_order_that_ends_with_fp32():
