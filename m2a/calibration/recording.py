@@ -51,7 +51,9 @@ def showing_extremes(graph: bytes) -> tuple[bytes, dict[str, str]]:
     model = onnx.load_model_from_string(graph)
     types = float_tensors(model.graph)
     shown: dict[str, str] = {}
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero_of_extremes"))
+    model.graph.initializer.append(
+        numpy_helper.from_array(np.zeros((), np.float32), "zero_of_extremes")
+    )
     for node in list(model.graph.node):
         for tensor in node.output:
             if tensor not in types:
