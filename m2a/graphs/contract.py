@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from m2a.errors import ContractError
+from m2a.graphs import proto_fields as fields
 from m2a.graphs.wire import Message, WireError
 
 if TYPE_CHECKING:
@@ -158,43 +159,6 @@ _DTYPES = {1: "float32", 6: "int32"}
 """ONNX's number of a type → its name."""
 
 
-class _Model:
-    """Field numbers of `onnx.proto`, a message a class."""
-
-    IR_VERSION, GRAPH, OPSET_IMPORT, TRAINING_INFO, FUNCTIONS = 1, 7, 8, 20, 25
-
-
-class _Opset:
-    DOMAIN, VERSION = 1, 2
-
-
-class _Graph:
-    NODE, INITIALIZER, INPUT, OUTPUT, SPARSE_INITIALIZER = 1, 5, 11, 12, 15
-
-
-class _Node:
-    OP_TYPE, ATTRIBUTE, DOMAIN = 4, 5, 7
-
-
-class _Attribute:
-    T, G, TENSORS, GRAPHS, SPARSE_TENSOR, SPARSE_TENSORS = 5, 6, 10, 11, 22, 23
-
-
-class _Tensor:
-    NAME, EXTERNAL_DATA, DATA_LOCATION = 8, 13, 14
-
-
-class _Value:
-    NAME, TYPE = 1, 2
-
-
-class _Type:
-    TENSOR = 1
-    ELEMENT, SHAPE = 1, 2
-    DIMENSION = 1
-    SIZE, PARAMETER = 1, 2
-
-
 def check_contract(model: onnx.ModelProto, graph: str, *, precision: str = "fp32") -> None:
     """Checks a model against the contract of one of the graphs.
 
@@ -218,12 +182,12 @@ def check_serialised(content: bytes, graph: str, *, precision: str = "fp32") -> 
     contract = ALL_CONTRACTS[graph]
     try:
         model = Message(content)
-        network = model.message(_Model.GRAPH)
+        network = model.message(fields.Model.GRAPH)
         breaches = [
             *_version_breaches(model),
             *_operator_breaches(network, contract.operators | TYPED_OPERATORS[precision]),
-            *_port_breaches("input", network, _Graph.INPUT, contract.inputs),
-            *_port_breaches("output", network, _Graph.OUTPUT, contract.outputs),
+            *_port_breaches("input", network, fields.Graph.INPUT, contract.inputs),
+            *_port_breaches("output", network, fields.Graph.OUTPUT, contract.outputs),
             *_weight_breaches(network),
         ]
     except WireError as error:
@@ -234,20 +198,20 @@ def check_serialised(content: bytes, graph: str, *, precision: str = "fp32") -> 
 
 def _version_breaches(model: Message) -> list[str]:
     breaches = []
-    version = model.number(_Model.IR_VERSION)
+    version = model.number(fields.Model.IR_VERSION)
     if version != IR_VERSION:
         breaches.append(f"IR version {version}, expected {IR_VERSION}")
     opsets = [
-        (entry.text(_Opset.DOMAIN), entry.number(_Opset.VERSION))
-        for entry in model.messages(_Model.OPSET_IMPORT)
+        (entry.text(fields.Opset.DOMAIN), entry.number(fields.Opset.VERSION))
+        for entry in model.messages(fields.Model.OPSET_IMPORT)
     ]
     if opsets != [("", OPSET)]:
         found = {domain or "ai.onnx": version for domain, version in opsets}
         breaches.append(f"operator sets {found}, expected ai.onnx {OPSET} alone")
-    functions = len(list(model.messages(_Model.FUNCTIONS)))
+    functions = len(list(model.messages(fields.Model.FUNCTIONS)))
     if functions:
         breaches.append(f"{functions} local functions, expected none")
-    if _Model.TRAINING_INFO in model:
+    if fields.Model.TRAINING_INFO in model:
         breaches.append("graphs for training, expected none")
     return breaches
 
@@ -256,18 +220,18 @@ def _operator_breaches(network: Message, allowed: frozenset[str]) -> list[str]:
     used: set[str] = set()
     nested: set[str] = set()
     inner = (
-        _Attribute.T,
-        _Attribute.G,
-        _Attribute.TENSORS,
-        _Attribute.GRAPHS,
-        _Attribute.SPARSE_TENSOR,
-        _Attribute.SPARSE_TENSORS,
+        fields.Attribute.T,
+        fields.Attribute.G,
+        fields.Attribute.TENSORS,
+        fields.Attribute.GRAPHS,
+        fields.Attribute.SPARSE_TENSOR,
+        fields.Attribute.SPARSE_TENSORS,
     )
-    for node in network.messages(_Graph.NODE):
-        domain, operator = node.text(_Node.DOMAIN), node.text(_Node.OP_TYPE)
+    for node in network.messages(fields.Graph.NODE):
+        domain, operator = node.text(fields.Node.DOMAIN), node.text(fields.Node.OP_TYPE)
         name = f"{domain}.{operator}" if domain else operator
         used.add(name)
-        if any(f in attribute for attribute in node.messages(_Node.ATTRIBUTE) for f in inner):
+        if any(f in attribute for attribute in node.messages(fields.Node.ATTRIBUTE) for f in inner):
             nested.add(name)
     breaches = []
     if used - allowed:
@@ -281,19 +245,19 @@ def _port_breaches(
     kind: str, network: Message, field: int, expected: tuple[Port, ...]
 ) -> list[str]:
     found = list(network.messages(field))
-    names = [value.text(_Value.NAME) for value in found]
+    names = [value.text(fields.Value.NAME) for value in found]
     if names != [port.name for port in expected]:
         return [f"{kind}s {names}, expected {[port.name for port in expected]}"]
     breaches = []
     for value, port in zip(found, expected, strict=True):
-        tensor = value.message(_Value.TYPE).message(_Type.TENSOR)
-        element = tensor.number(_Type.ELEMENT)
+        tensor = value.message(fields.Value.TYPE).message(fields.Type.TENSOR)
+        element = tensor.number(fields.Type.ELEMENT)
         dtype = _DTYPES.get(element, f"type {element}")
         shape = tuple(
-            dimension.number(_Type.SIZE)
-            if _Type.SIZE in dimension
-            else dimension.text(_Type.PARAMETER)
-            for dimension in tensor.message(_Type.SHAPE).messages(_Type.DIMENSION)
+            dimension.number(fields.Type.SIZE)
+            if fields.Type.SIZE in dimension
+            else dimension.text(fields.Type.PARAMETER)
+            for dimension in tensor.message(fields.Type.SHAPE).messages(fields.Type.DIMENSION)
         )
         if dtype != port.dtype or shape != port.shape:
             breaches.append(
@@ -306,12 +270,12 @@ def _port_breaches(
 def _weight_breaches(network: Message) -> list[str]:
     breaches = []
     outside = [
-        tensor.text(_Tensor.NAME)
-        for tensor in network.messages(_Graph.INITIALIZER)
-        if tensor.number(_Tensor.DATA_LOCATION) or _Tensor.EXTERNAL_DATA in tensor
+        tensor.text(fields.Tensor.NAME)
+        for tensor in network.messages(fields.Graph.INITIALIZER)
+        if tensor.number(fields.Tensor.DATA_LOCATION) or fields.Tensor.EXTERNAL_DATA in tensor
     ]
     if outside:
         breaches.append(f"weights outside the file: {outside}")
-    if _Graph.SPARSE_INITIALIZER in network:
+    if fields.Graph.SPARSE_INITIALIZER in network:
         breaches.append("sparse weights, expected none")
     return breaches

@@ -10,37 +10,10 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from m2a.graphs import proto_fields as fields
 from m2a.graphs.wire import Message, written
 
 __all__ = ["Network", "Operation", "integer_attribute"]
-
-
-class _Model:
-    """Field numbers of `onnx.proto`, a message a class."""
-
-    GRAPH = 7
-
-
-class _Graph:
-    NODE, INITIALIZER, OUTPUT = 1, 5, 12
-
-
-class _Node:
-    INPUT, OUTPUT, NAME, OPERATOR, ATTRIBUTE = 1, 2, 3, 4, 5
-
-
-class _Attribute:
-    NAME, INTEGER, TYPE = 1, 3, 20
-    TYPE_INTEGER = 2
-
-
-class _Tensor:
-    DIMENSIONS, TYPE, NAME, RAW = 1, 2, 8, 9
-    TYPE_INT64 = 7
-
-
-class _Value:
-    NAME = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,28 +36,28 @@ class Operation:
     def read(cls, node: Message) -> Operation:
         """Takes a serialised node apart."""
         return cls(
-            operator=node.text(_Node.OPERATOR),
-            inputs=tuple(node.texts(_Node.INPUT)),
-            outputs=tuple(node.texts(_Node.OUTPUT)),
-            attributes=tuple(node.parts(_Node.ATTRIBUTE)),
+            operator=node.text(fields.Node.OP_TYPE),
+            inputs=tuple(node.texts(fields.Node.INPUT)),
+            outputs=tuple(node.texts(fields.Node.OUTPUT)),
+            attributes=tuple(node.parts(fields.Node.ATTRIBUTE)),
         )
 
     def serialised(self) -> bytes:
         """Returns the node's bytes; it is named after its first output."""
         return b"".join(
             (
-                written(_Node.INPUT, *self.inputs),
-                written(_Node.OUTPUT, *self.outputs),
-                written(_Node.NAME, f"node_{self.outputs[0]}"),
-                written(_Node.OPERATOR, self.operator),
-                written(_Node.ATTRIBUTE, *self.attributes),
+                written(fields.Node.INPUT, *self.inputs),
+                written(fields.Node.OUTPUT, *self.outputs),
+                written(fields.Node.NAME, f"node_{self.outputs[0]}"),
+                written(fields.Node.OP_TYPE, self.operator),
+                written(fields.Node.ATTRIBUTE, *self.attributes),
             )
         )
 
     def integer(self, attribute: str) -> int:
         """An integer attribute; 0, ONNX's default of an axis, where it is absent or 0."""
-        found = {read.text(_Attribute.NAME): read for read in map(Message, self.attributes)}
-        value = found[attribute].number(_Attribute.INTEGER) if attribute in found else 0
+        found = {read.text(fields.Attribute.NAME): read for read in map(Message, self.attributes)}
+        value = found[attribute].number(fields.Attribute.INTEGER) if attribute in found else 0
         return value - 2**64 if value >= 2**63 else value
 
     def renamed(self, names: Mapping[str, str]) -> Operation:
@@ -101,9 +74,9 @@ def integer_attribute(name: str, value: int) -> bytes:
     """Serialises an attribute of a node, not negative."""
     return b"".join(
         (
-            written(_Attribute.NAME, name),
-            written(_Attribute.INTEGER, value),
-            written(_Attribute.TYPE, _Attribute.TYPE_INTEGER),
+            written(fields.Attribute.NAME, name),
+            written(fields.Attribute.INTEGER, value),
+            written(fields.Attribute.TYPE, fields.Attribute.TYPE_INT),
         )
     )
 
@@ -125,24 +98,30 @@ class Network:
 
     def __init__(self, content: bytes) -> None:
         self._model = Message(content)
-        self._graph = self._model.message(_Model.GRAPH)
-        self.operations = [Operation.read(node) for node in self._graph.messages(_Graph.NODE)]
+        self._graph = self._model.message(fields.Model.GRAPH)
+        self.operations = [Operation.read(node) for node in self._graph.messages(fields.Graph.NODE)]
         self.weights = {
-            tensor.text(_Tensor.NAME): tensor for tensor in self._graph.messages(_Graph.INITIALIZER)
+            tensor.text(fields.Tensor.NAME): tensor
+            for tensor in self._graph.messages(fields.Graph.INITIALIZER)
         }
-        self.outputs = {value.text(_Value.NAME) for value in self._graph.messages(_Graph.OUTPUT)}
+        self.outputs = {
+            value.text(fields.Value.NAME) for value in self._graph.messages(fields.Graph.OUTPUT)
+        }
 
     def rank(self, name: str) -> int | None:
         """The number of dimensions of a constant; None where `name` is none."""
         tensor = self.weights.get(name)
-        return None if tensor is None else tensor.count(_Tensor.DIMENSIONS)
+        return None if tensor is None else tensor.count(fields.Tensor.DIMS)
 
     def integers(self, name: str) -> tuple[int, ...] | None:
         """A constant vector of int64; None where `name` is none, or is stored otherwise."""
         tensor = self.weights.get(name, Message(b""))
-        if tensor.number(_Tensor.TYPE) != _Tensor.TYPE_INT64 or _Tensor.RAW not in tensor:
+        if (
+            tensor.number(fields.Tensor.DATA_TYPE) != fields.Tensor.TYPE_INT64
+            or fields.Tensor.RAW_DATA not in tensor
+        ):
             return None
-        (raw, *_) = tensor.parts(_Tensor.RAW)
+        (raw, *_) = tensor.parts(fields.Tensor.RAW_DATA)
         return struct.unpack(f"<{len(raw) // 8}q", raw[: len(raw) // 8 * 8])
 
     def with_operations(
@@ -154,17 +133,19 @@ class Network:
             operations: all of them, each after those it reads from.
             constants: names → vectors of int64 that are added to the weights.
         """
-        graph = self._graph.replaced(_Graph.NODE, [one.serialised() for one in operations])
+        graph = self._graph.replaced(fields.Graph.NODE, [one.serialised() for one in operations])
         added = [_vector(name, values) for name, values in constants.items()]
-        return self._model.replaced(_Model.GRAPH, [graph + written(_Graph.INITIALIZER, *added)])
+        return self._model.replaced(
+            fields.Model.GRAPH, [graph + written(fields.Graph.INITIALIZER, *added)]
+        )
 
 
 def _vector(name: str, values: Sequence[int]) -> bytes:
     return b"".join(
         (
-            written(_Tensor.DIMENSIONS, len(values)),
-            written(_Tensor.TYPE, _Tensor.TYPE_INT64),
-            written(_Tensor.NAME, name),
-            written(_Tensor.RAW, struct.pack(f"<{len(values)}q", *values)),
+            written(fields.Tensor.DIMS, len(values)),
+            written(fields.Tensor.DATA_TYPE, fields.Tensor.TYPE_INT64),
+            written(fields.Tensor.NAME, name),
+            written(fields.Tensor.RAW_DATA, struct.pack(f"<{len(values)}q", *values)),
         )
     )
