@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["cache_folder"]
+__all__ = ["cache_folder", "kept_at"]
 
 
 def cache_folder(
@@ -31,3 +31,11 @@ def cache_folder(
     if platform == "darwin":
         return Path.home() / "Library" / "Caches" / "m2a"
     return Path.home() / ".cache" / "m2a"
+
+
+def kept_at(*names: str) -> Path | None:
+    """A path below the cache folder; None for a user without a home, who goes on without it."""
+    try:
+        return cache_folder().joinpath(*names)
+    except RuntimeError:
+        return None

@@ -40,7 +40,7 @@ from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
 from m2a.runtime.manifest import DEFAULT_DILATE
-from m2a.runtime.sites import build_sites, dilate, pad_mask
+from m2a.runtime.sites import PATCH, build_sites, dilate, pad_mask
 from m2a.training.config import TrainingConfig, read_recipe, reshaped, tomllib
 from m2a.training.photographs import load_photographs
 from m2a.training.protocol import EVALUATION
@@ -52,7 +52,6 @@ from m2a.training.validation import Validation, psnr_gain, restore
 FOLDER = click.Path(file_okay=False, path_type=Path)
 TRAINED, TIMED, GRAPH = "trained.json", "times.json", "restore.onnx"
 PICTURE, COVERAGE = (1436, 2152), 0.1
-PATCH_VALUES = 75
 CROPS, SEED = 100, 1
 """The held-out crops: those of `m2a synth --seed 1`, by which the model card's choices are made."""
 
@@ -177,7 +176,7 @@ def timed(graphs: Mapping[str, bytes], *, repeats: int) -> dict[str, dict[str, A
     The values of the patches do not matter.
     """
     sites = build_sites(pad_mask(blob_mask(*PICTURE, COVERAGE)))
-    patches = np.random.default_rng(0).random((len(sites.pixels), PATCH_VALUES), np.float32)
+    patches = np.random.default_rng(0).random((len(sites.pixels), 3 * PATCH * PATCH), np.float32)
     feeds = {"patches": patches, **sites.tables}
     runners = open_runners(list(graphs.values()), backend=DEFAULT_BACKEND)
     work = {

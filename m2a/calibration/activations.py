@@ -8,13 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx
 
 from m2a.calibration.photos import Photo, no_blur_in
-from m2a.calibration.recording import Record, Values, open_graphs, showing_extremes
+from m2a.calibration.recording import Record, Values, open_graphs, restore_photo, showing_extremes
 from m2a.errors import PrecisionError
 from m2a.graphs.float16 import fp32_nodes
 from m2a.runtime.bundle import GRAPHS, Bundle
-from m2a.runtime.images import read_photo
-from m2a.runtime.pixels import check_pixels
-from m2a.runtime.windows import PaddedPicture
 
 MOST = 30_000.0
 """Largest activation that a node in FP16, which ends at 65504, may have on the photos: another
@@ -61,9 +58,10 @@ def largest_activations(
 
         return record
 
-    graphs, recorded = {}, {}
+    graphs, recorded, kept = {}, {}, set()
     for name in GRAPHS:
         single = bundle.graph(name, precision="fp32")
+        kept |= {f"{name}/{node}" for node in fp32_nodes(onnx.load_model_from_string(single).graph)}
         graphs[name], shown = showing_extremes(single)
         recorded[name] = (shown, recorder(name, shown))
     deblurrer = open_graphs(
@@ -71,19 +69,9 @@ def largest_activations(
     )
     for number, photo in enumerate(photos, 1):
         progress(f"activations on {photo.path.name} ({number} of {len(photos)})")
-        picture = PaddedPicture(check_pixels(read_photo(photo.path).pixels))
-        mask = deblurrer.active(deblurrer.predict(picture))
-        if mask.any():
-            deblurrer.restore(picture, mask, restoration=deblurrer.gathered)
+        restore_photo(deblurrer, photo)
     if not any(name.startswith("restore/") for name in largest):
         raise no_blur_in(photos, bundle.threshold)
-    kept = {
-        f"{name}/{node}"
-        for name in GRAPHS
-        for node in fp32_nodes(
-            onnx.load_model_from_string(bundle.graph(name, precision="fp32")).graph
-        )
-    }
     ordered = sorted(largest.items(), key=lambda entry: entry[1], reverse=True)
     return {name: value for name, value in ordered if name not in kept}
 

@@ -19,21 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.calibration.photos import NEEDED, Photo
+from m2a.calibration.variants import MIN_IOU, MIN_MARGIN
 from m2a.errors import BackendError, ImageError, UsageError
 from m2a.evaluation.metrics import finite_psnr, overlap
 from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.graph_inputs import to_unit
 from m2a.runtime.images import read_mask, read_photo
 from m2a.runtime.pixels import Pixels, check_pixels
 from m2a.runtime.windows import PaddedPicture
 
-MIN_IOU = 0.97
-"""Least intersection over union of the thresholded masks."""
-
 MIN_PSNR = 42.0
 """Least PSNR in dB against FP32, over the pixels that either restores."""
-
-MIN_MARGIN = 12.0
-"""dB by which the error must lie below the power of what FP32 adds to those pixels."""
 
 MAX_LOSS = 0.1
 """dB of PSNR against the truth, inside the true mask, that a variant may cost."""
@@ -291,9 +287,7 @@ def _deblurred(deblurrer: Deblurrer, pixels: Pixels, *, like: _Outcome | None = 
 
 
 def _unit(pixels: Pixels) -> NDArray[np.float32]:
-    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
-    unit: NDArray[np.float32] = (pixels / np.float32(white)).astype(np.float32)
-    return unit
+    return to_unit(pixels, check_pixels(pixels).scale)
 
 
 def _decibels(power: float, error: float) -> float:

@@ -23,13 +23,10 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
 from m2a.calibration.photos import Photo, no_blur_in
-from m2a.calibration.recording import Values, open_graphs, showing_tensors
+from m2a.calibration.recording import Values, open_graphs, restore_photo, showing_tensors
 from m2a.graphs.contract import IR_VERSION, OPSET
 from m2a.graphs.int8 import quantizable
 from m2a.runtime.bundle import GRAPHS, Bundle
-from m2a.runtime.images import read_photo
-from m2a.runtime.pixels import check_pixels
-from m2a.runtime.windows import PaddedPicture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +102,7 @@ def measure_ranges(
         restored = []
         for number, photo in enumerate(photos, 1):
             progress(f"calibrating with {photo.path.name} ({number} of {len(photos)})")
-            picture = PaddedPicture(check_pixels(read_photo(photo.path).pixels))
-            mask = deblurrer.active(deblurrer.predict(picture))
-            restored.append(int(mask.sum()))
-            if mask.any():
-                deblurrer.restore(picture, mask, restoration=deblurrer.gathered)
+            restored.append(restore_photo(deblurrer, photo))
         if not calibrators["restore"].pieces:
             raise no_blur_in(photos, bundle.threshold)
         largest = {name: calibrators[name].largest() for name in GRAPHS}

@@ -14,11 +14,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from m2a.calibration.photos import Photo
 from m2a.graphs.float16 import float_tensors
 from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
 from m2a.runtime.bundle import Bundle
 from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.images import read_photo
 from m2a.runtime.loading import default_memory
+from m2a.runtime.pixels import check_pixels
+from m2a.runtime.windows import PaddedPicture
 
 Values = Mapping[str, NDArray[Any]]
 Record = Callable[[Values], None]
@@ -133,3 +137,20 @@ def open_graphs(
         dilate=bundle.dilate,
         max_memory=default_memory(bundle) if max_memory is None else max_memory,
     )
+
+
+def restore_photo(deblurrer: Deblurrer, photo: Photo) -> int:
+    """Runs a photo through both graphs, with the mask that it predicts.
+
+    Returns:
+        The pixels that were restored.
+
+    Raises:
+        ImageError: it cannot be read.
+        BackendError: the backend failed.
+    """
+    picture = PaddedPicture(check_pixels(read_photo(photo.path).pixels))
+    mask = deblurrer.active(deblurrer.predict(picture))
+    if mask.any():
+        deblurrer.restore(picture, mask, restoration=deblurrer.gathered)
+    return int(mask.sum())

@@ -33,7 +33,8 @@ MIN_IOU = 0.97
 """Least intersection over union of a variant's mask and the FP32 one."""
 
 MIN_MARGIN = 12.0
-"""dB by which errors of logits and residual must lie below the FP32 values' own deviation."""
+"""dB by which errors must lie below the FP32 values: here those of logits and residual below their
+own deviation, on photos the error of what is added below its power."""
 
 ROOM = {"fp16": 3.0, "int8": 1.5}
 """The limits of `verify` are what was measured times this: another processor rounds otherwise.

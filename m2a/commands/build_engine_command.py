@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from m2a.cache import kept_at
 from m2a.commands.options import (
     EXISTING_OR_NOT,
     bundle_option,
@@ -117,7 +118,7 @@ def command(
             workspace=None if workspace is None else workspace * _MIB,
             rebuild=_rebuild(precision, found, calibration, target, tensorrt.flavour, workspace),
         )
-        cache = _timing_cache(f"{tensorrt.flavour}{tensorrt.version}-{capability}")
+        cache = kept_at("timings", f"{tensorrt.flavour}{tensorrt.version}-{capability}.cache")
         with Phases() as phases:
             built = build.build_engines(
                 order,
@@ -181,16 +182,6 @@ def _check_packages(
         raise MissingDependencyError(
             *missing, extra="tensorrt", purpose="Building an engine", install=_WHICH
         )
-
-
-def _timing_cache(name: str) -> Path | None:
-    """The file of timings; None for a user without a home, who builds without."""
-    from m2a.cache import cache_folder
-
-    try:
-        return cache_folder() / "timings" / f"{name}.cache"
-    except RuntimeError:
-        return None
 
 
 def _graphs(bundle: Bundle, precision: str, calibration: Path | None) -> Mapping[str, bytes]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from m2a.cache import kept_at
 from m2a.commands.options import (
     EXISTING_OR_NOT,
     MemorySize,
@@ -146,7 +147,7 @@ def calibrated(
         bundle,
         sets,
         method=method,
-        cache=_cache_folder(),
+        cache=kept_at("calibration"),
         max_memory=max_memory,
         progress=progress,
     )
@@ -183,17 +184,22 @@ def report_of(variant: Variant) -> list[str]:
         lines.append("Back in FP32, and the share of what the gate allows that each used alone:")
         lines += [f"  {part:44} {share:7.1%}" for part, share in record["kept_in_fp32"].items()]
     if largest := record.get("largest_activations"):
-        lines.append("Largest activations, of at most 30,000:")
+        from m2a.calibration.activations import MOST
+
+        lines.append(f"Largest activations, of at most {MOST:,.0f}:")
         lines += [f"  {node:44} {value:9.1f}" for node, value in largest.items()]
     return lines
 
 
 def _gate_lines(gate: dict[str, float | None]) -> list[str]:
+    from m2a.calibration.gate import MAX_LOSS, MIN_PSNR
+    from m2a.calibration.variants import MIN_IOU, MIN_MARGIN
+
     rows = [
-        ("mask_iou", "IoU of the masks", "at least 0.97"),
-        ("psnr_db", "dB, PSNR against FP32 where either restores", "at least 42"),
-        ("margin_db", "dB, error below what FP32 adds", "at least 12"),
-        ("truth_loss_db", "dB of PSNR lost against the truth", "at most 0.1"),
+        ("mask_iou", "IoU of the masks", f"at least {MIN_IOU:g}"),
+        ("psnr_db", "dB, PSNR against FP32 where either restores", f"at least {MIN_PSNR:g}"),
+        ("margin_db", "dB, error below what FP32 adds", f"at least {MIN_MARGIN:g}"),
+        ("truth_loss_db", "dB of PSNR lost against the truth", f"at most {MAX_LOSS:g}"),
     ]
     return [
         f"  {value:8.3f}  {words}, {limit}"
@@ -213,13 +219,3 @@ def _check_packages() -> None:
             purpose="Calibrating a bundle",
             install=f"pip install {' '.join(missing)}, or {install_command('export')}",
         )
-
-
-def _cache_folder() -> Path | None:
-    """Where ranges are kept; None for a user without a home."""
-    from m2a.cache import cache_folder
-
-    try:
-        return cache_folder() / "calibration"
-    except RuntimeError:
-        return None

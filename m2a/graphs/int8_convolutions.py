@@ -57,20 +57,16 @@ def quantize_convolutions(
     wanted = {name: x for name, x in convolutions(graph).items() if name not in keep}
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     tensors = QuantizedTensors(graph)
-    rounded: dict[str, str] = {}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type == "Conv" and node.input[1] in wanted:
             source, name = node.input[0], node.input[1]
-            if source not in rounded:
-                scale = activation_scale(ranges[source])
-                rounded[source], pair = tensors.pair(
-                    source, scale_of=source, scale=scale, label="convolved"
-                )
-                nodes += pair
-            node.input[0] = rounded[source]
+            scale = activation_scale(ranges[source])
+            node.input[0], pair = tensors.pair(
+                source, scale_of=source, scale=scale, label="convolved"
+            )
             node.input[1], stored = tensors.weights(name, weights[name], axis=0)
-            nodes.append(stored)
+            nodes += [*pair, stored]
         nodes.append(node)
     replace_nodes(graph, nodes)
     return len(wanted)

@@ -63,18 +63,15 @@ def quantize_products(
     tensors, readers = QuantizedTensors(graph), _Readers(graph)
     products = [n for n in graph.node if n.op_type == "MatMul" and n.input[1] in wanted]
     gathers = {readers.gather_of(node).name: node for node in products}
-    rounded: dict[str, str] = {}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.name in gathers:
             source = node.input[0]
-            if source not in rounded:
-                scale = activation_scale(ranges[source])
-                rounded[source], pair = tensors.pair(
-                    source, scale_of=source, scale=scale, label="gathered"
-                )
-                nodes += pair
-            node.input[0] = rounded[source]
+            scale = activation_scale(ranges[source])
+            node.input[0], pair = tensors.pair(
+                source, scale_of=source, scale=scale, label="gathered"
+            )
+            nodes += pair
         elif node.op_type == "MatMul" and node.input[1] in wanted:
             source, name = wanted[node.input[1]], node.input[1]
             scale = activation_scale(ranges[source])

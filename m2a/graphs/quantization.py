@@ -70,7 +70,7 @@ def fake_quantize(x: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
 
 
 class QuantizedTensors:
-    """Adds Q/DQ pairs and INT8 weights to a graph, each constant once.
+    """Adds Q/DQ pairs and INT8 weights to a graph, each pair and each constant once.
 
     The nodes are returned, to be put where they belong; constants go into the graph at once.
     """
@@ -78,6 +78,7 @@ class QuantizedTensors:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
         self._constants = {tensor.name for tensor in graph.initializer}
+        self._rounded: set[str] = set()
 
     def pair(
         self, tensor: str, *, scale_of: str, scale: float, label: str
@@ -91,13 +92,16 @@ class QuantizedTensors:
             label: makes the names unique.
 
         Returns:
-            The rounded tensor's name, and the two nodes.
+            The rounded tensor's name, and the two nodes; none where they were made before.
         """
+        rounded, stored = f"{tensor}_{label}", f"{tensor}_{label}_int8"
+        if rounded in self._rounded:
+            return rounded, []
+        self._rounded.add(rounded)
         constants = [
             self._constant(f"{scale_of}_scale", np.float32(scale)),
             self._constant("int8_zero", np.int8(0)),
         ]
-        rounded, stored = f"{tensor}_{label}", f"{tensor}_{label}_int8"
         return rounded, [
             helper.make_node("QuantizeLinear", [tensor, *constants], [stored], f"{rounded}_q"),
             helper.make_node("DequantizeLinear", [stored, *constants], [rounded], f"{rounded}_dq"),
