@@ -98,7 +98,6 @@ def open_runners(
     graphs: Sequence[bytes],
     *,
     backend: str,
-    allow_fallback: bool = False,
     optimize: bool = True,
     threads: int | None = None,
 ) -> list[OrtRunner]:
@@ -107,15 +106,13 @@ def open_runners(
     Args:
         graphs: serialised ONNX models.
         backend: a key of `BACKENDS`.
-        allow_fallback: use `ort-cpu` for all of them where the backend cannot be used for one;
-            `Runner.backend` says which it was, and `Runner.fallback_reason` why.
         optimize: False computes node by node as written, on one thread: the slow reference.
         threads: threads of the computation on the CPU; None takes the cores that this process may
             use.
 
     Raises:
         UsageError: there is no backend of that name, or threads is not positive.
-        BackendError: the backend cannot be used here, and falling back was not allowed.
+        BackendError: the backend cannot be used here.
         MissingDependencyError: ONNX Runtime is not installed.
     """
     if backend not in BACKENDS:
@@ -123,21 +120,9 @@ def open_runners(
     if threads is not None and threads < 1:
         raise UsageError(f"expected at least one thread, found {threads}")
 
-    def opened(backend: str) -> list[OrtRunner]:
-        return [
-            OrtRunner(graph, backend=backend, optimize=optimize, threads=threads)
-            for graph in graphs
-        ]
-
-    try:
-        return opened(backend)
-    except BackendError as error:
-        if not allow_fallback or backend == DEFAULT_BACKEND:
-            raise
-        runners = opened(DEFAULT_BACKEND)
-        for runner in runners:
-            runner.fallback_reason = str(error)
-        return runners
+    return [
+        OrtRunner(graph, backend=backend, optimize=optimize, threads=threads) for graph in graphs
+    ]
 
 
 _QUANTIZED = b"QuantizeLinear"
@@ -150,8 +135,6 @@ Gemm nodes of its products and biases, which are then no longer fused with their
 
 class OrtRunner:
     """A graph in an ONNX Runtime session."""
-
-    fallback_reason: str | None = None
 
     def __init__(
         self, graph: bytes, *, backend: str, optimize: bool, threads: int | None = None
