@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from m2a.models import PRESETS, M2AENet, M2AENetConfig
-from m2a.models.gathered import GatheredRestorer
+from m2a.models.config import LEVELS
+from m2a.models.gathered import GatheredRestorer, Tables
 from m2a.models.reparameterize import reparameterize
 from m2a.runtime.graph_inputs import extract_patches
-from m2a.runtime.sites import build_sites, pad_image, pad_mask
-from m2a.training.batches import tables_of
+from m2a.runtime.sites import Sites, build_sites, pad_image, pad_mask
 
 TINY = M2AENetConfig(
     width=4,
@@ -110,3 +110,17 @@ def tables(image: np.ndarray, mask: np.ndarray):
     """The inputs of the gathered form."""
     sites = build_sites(pad_mask(mask))
     return tables_of(sites, extract_patches(pad_image(image), sites.pixels))
+
+
+def tables_of(sites: Sites, patches: np.ndarray) -> Tables:
+    """NumPy's tables as the tensors that the gathered restorer takes, sharing their memory."""
+    named = {name: torch.from_numpy(table) for name, table in sites.tables.items()}
+    return Tables(
+        patches=torch.from_numpy(patches),
+        neighbours=tuple(named[f"neighbours_{level}"] for level in range(LEVELS)),
+        children=tuple(named[f"children_{level}"] for level in range(LEVELS - 1)),
+        parents=tuple(named[f"parents_{level}"] for level in range(LEVELS - 1)),
+        site_map=named["site_map"],
+        site_xy=named["site_xy"],
+        grid_size=named["grid_size"],
+    )

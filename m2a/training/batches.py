@@ -1,4 +1,4 @@
-"""From crops to the tensors of a training step.
+"""From crops to the tensors of a training step, on the device where the crops lie.
 
 The restorer trains in its gathered form, which costs a third of masked dense for the same
 gradients. The masks of several crops are stacked into one tall canvas with an inactive gap
@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from m2a.models.config import LEVELS
 from m2a.models.gathered import Tables
-from m2a.runtime.graph_inputs import extract_patches
-from m2a.runtime.sites import CELL, Sites, build_sites, dilate, pad_image
+from m2a.models.network import reflect_pad
+from m2a.runtime.sites import CELL, PATCH
 from m2a.training.pool import MASKED, SHAKEN, VISIBLE, Crops
+from m2a.training.tables import build_tables, dilate, max_pool
 
 MAX_DILATION = 6
 """Pixels by which a true mask is widened at most."""
@@ -49,8 +48,8 @@ class RestorationBatch:
     motion: Tensor
 
 
-def mask_targets(label: NDArray[np.uint8], *, shaken_weight: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Returns target and weight of the mask loss, each f32 [B, 1, S, S].
+def mask_targets(label: Tensor, *, shaken_weight: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Returns target and weight of the mask loss, each f32 [B, 1, S, S], of uint8 [B, S, S].
 
     Positive is what is *visibly* blurred. A flat part of a moving object may be called either
     way: it moves, but nothing shows it. A flat part of a shaken picture is negative: called
@@ -58,20 +57,17 @@ def mask_targets(label: NDArray[np.uint8], *, shaken_weight: float = 1.0) -> tup
     """
     masked, visible, shaken = (label & bit > 0 for bit in (MASKED, VISIBLE, SHAKEN))
     either = masked & ~visible & ~shaken
-    target, weight = (torch.from_numpy(m[:, None]).float() for m in (visible, ~either))
-    in_shaken = torch.from_numpy(shaken.any(axis=(1, 2)))[:, None, None, None]
+    target, weight = (mask[:, None].float() for mask in (visible, ~either))
+    in_shaken = shaken.flatten(1).any(dim=1)[:, None, None, None]
     return target, torch.where(in_shaken, weight * shaken_weight, weight)
 
 
-def image_batch(images: NDArray[np.uint8]) -> Tensor:
+def image_batch(images: Tensor) -> Tensor:
     """Converts uint8 [B, H, W, 3] to f32 [B, 3, H, W] in [0, 1]."""
-    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return torch.from_numpy(planes).float() / 255
+    return images.permute(0, 3, 1, 2).contiguous().float() / 255
 
 
-def jittered_batch(
-    rng: np.random.Generator, images: NDArray[np.uint8], *, strength: float
-) -> Tensor:
+def jittered_batch(rng: np.random.Generator, images: Tensor, *, strength: float) -> Tensor:
     """Converts a batch as `image_batch` does, each crop in colours and contrast of its own.
 
     Blur is in the structure and not in the colours. Without this the mask predictor learns which
@@ -90,20 +86,20 @@ def jittered_batch(
     gamma = np.exp(rng.uniform(-strength, strength, (count, 1, 1)))
     gain = np.exp(rng.uniform(-strength, strength, (count, 3, 1)))
     curves = np.clip(gain * np.linspace(0, 1, 256) ** gamma, 0, 1).astype(np.float32)
-    planes = np.empty((count, 3, *images.shape[1:3]), np.float32)
-    for number, image in enumerate(images):
-        for channel, source in enumerate(rng.permutation(3)):
-            planes[number, channel] = curves[number, channel][image[:, :, source]]
-    return torch.from_numpy(planes)
+    sources = np.stack([rng.permutation(3) for _ in range(count)])
+    levels = _per_crop(sources, images)[:, None, None].expand_as(images)
+    shuffled = images.gather(3, levels).permute(0, 3, 1, 2).to(torch.int64)
+    table = _per_crop(curves, images)
+    return table.gather(2, shuffled.flatten(2)).reshape(shuffled.shape)
+
+
+def _per_crop(values: np.ndarray, images: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(images.device)
 
 
 def restoration_masks(
-    rng: np.random.Generator,
-    crops: Crops,
-    *,
-    budget: int,
-    predicted: NDArray[np.bool_] | None = None,
-) -> NDArray[np.bool_]:
+    rng: np.random.Generator, crops: Crops, *, budget: int, predicted: Tensor | None = None
+) -> Tensor:
     """Chooses the pixels to restore: the true mask of each crop, widened at random.
 
     Args:
@@ -117,31 +113,40 @@ def restoration_masks(
         bool [B, S, S]; crops without visible blur and without predicted pixels, and those beyond
         the budget, are empty.
     """
-    masks = np.zeros(crops.label.shape, bool)
-    left = budget
-    for number, label in enumerate(crops.label):
-        if left <= 0:
-            break
-        mask = dilate(label & MASKED > 0, int(rng.integers(MAX_DILATION + 1)))
-        if predicted is not None:
-            mask |= predicted[number]
-        if mask.sum() > budget // 4:
-            mask &= _window(rng, mask.shape[0])
-        if predicted is None and not (mask & (label & VISIBLE > 0)).any():
-            continue
-        masks[number] = mask
-        left -= int(mask.sum())
+    masks = crops.label & MASKED > 0
+    radii = rng.integers(MAX_DILATION + 1, size=len(masks))
+    for radius in sorted(set(radii.tolist())):
+        chosen = torch.from_numpy(np.flatnonzero(radii == radius)).to(masks.device)
+        masks[chosen] = dilate(masks[chosen], radius)
+    if predicted is not None:
+        masks |= predicted
+    for number, pixels in enumerate(_count(masks)):
+        if pixels > budget // 4:
+            top, left, side = _window(rng, masks.shape[1])
+            cut = torch.zeros_like(masks[number])
+            cut[top : top + side, left : left + side] = True
+            masks[number] &= cut
+    if predicted is None:
+        shows = (masks & (crops.label & VISIBLE > 0)).flatten(1).any(dim=1)
+        masks &= shows[:, None, None]
+    sizes = np.array(_count(masks))
+    within = np.cumsum(sizes) - sizes < budget
+    masks &= torch.from_numpy(within).to(masks.device)[:, None, None]
     return masks
 
 
-def _window(rng: np.random.Generator, side: int) -> NDArray[np.bool_]:
-    window = np.zeros((side, side), bool)
-    top, first = rng.integers(side // 2 + 1, size=2)
-    window[top : top + side // 2, first : first + side // 2] = True
-    return window
+def _count(masks: Tensor) -> list[int]:
+    counts: list[int] = masks.flatten(1).sum(dim=1).tolist()
+    return counts
 
 
-def restoration_batch(crops: Crops, masks: NDArray[np.bool_]) -> RestorationBatch | None:
+def _window(rng: np.random.Generator, side: int) -> tuple[int, int, int]:
+    """(top, left, side) of a window of half the side."""
+    top, left = rng.integers(side // 2 + 1, size=2)
+    return int(top), int(left), side // 2
+
+
+def restoration_batch(crops: Crops, masks: Tensor) -> RestorationBatch | None:
     """Packs the active pixels of several crops.
 
     Args:
@@ -151,58 +156,41 @@ def restoration_batch(crops: Crops, masks: NDArray[np.bool_]) -> RestorationBatc
     Returns:
         The batch, or None where no pixel is active.
     """
-    if not masks.any():
+    sites = masks.nonzero()
+    if not len(sites):
         return None
     count, height, width = masks.shape
-    canvas = np.zeros((count * (height + GAP), width), bool)
-    rows = canvas.reshape(count, height + GAP, width)
-    rows[:, :height] = masks
-    patches = []
-    for blurred, mask in zip(crops.blurred, masks, strict=True):
-        surroundings = pad_image(blurred.astype(np.float32) / 255)
-        patches.append(extract_patches(surroundings, np.flatnonzero(mask)))
-    pixels = torch.from_numpy(masks.sum(axis=(1, 2)))
-    sites = build_sites(canvas)
+    canvas = masks.new_zeros((count, height + GAP, width))
+    canvas[:, :height] = masks
+    pixels = masks.flatten(1).sum(dim=1)
+    numbers = torch.cumsum(pixels > 0, dim=0) - 1
+    crop, y, x = sites.unbind(dim=1)
     return RestorationBatch(
-        tables=tables_of(sites, np.concatenate(patches)),
-        blurred=torch.from_numpy(crops.blurred[masks]).float() / 255,
-        sharp=torch.from_numpy(crops.sharp[masks]).float() / 255,
-        crop=torch.repeat_interleave(pixels[pixels > 0]),
-        sites=torch.from_numpy(np.argwhere(masks)),
-        motion=torch.from_numpy(_site_motion(crops, sites)),
+        tables=build_tables(canvas.reshape(-1, width), _patches(crops.blurred, sites)),
+        blurred=crops.blurred[crop, y, x].float() / 255,
+        sharp=crops.sharp[crop, y, x].float() / 255,
+        crop=numbers[crop],
+        sites=sites,
+        motion=_site_motion(crops, masks),
     )
 
 
-def _site_motion(crops: Crops, sites: Sites) -> NDArray[np.float32]:
+def _patches(blurred: Tensor, sites: Tensor) -> Tensor:
+    """The 5×5 RGB surroundings of each site, f32 [N, 75] in [0, 1], (ky, kx, c)."""
+    surroundings = reflect_pad(blurred.permute(0, 3, 1, 2)).surroundings.permute(0, 2, 3, 1)
+    _, height, width, channels = surroundings.shape
+    crop, y, x = sites.unbind(dim=1)
+    steps = torch.arange(PATCH, device=sites.device)
+    shifts = (steps[:, None] * width + steps).reshape(-1)
+    places = ((crop * height + y) * width + x)[:, None] + shifts
+    rows = surroundings.reshape(-1, channels).index_select(0, places.reshape(-1))
+    return rows.reshape(len(sites), -1).float() / 255
+
+
+def _site_motion(crops: Crops, masks: Tensor) -> Tensor:
     """Picks the true trajectories of the level-2 sites, NaN where none can be seen."""
-    count, rows, columns = crops.motion.shape[:3]
-    blocks = (crops.label & VISIBLE).reshape(count, rows, CELL, columns, CELL)
-    visible = blocks.max(axis=(2, 4)) > 0
-    x, y = sites.tables["site_xy"].T
-    crop, row = np.divmod(y, rows + GAP // CELL)
-    picked: NDArray[np.float32] = crops.motion[crop, row, x].copy()
-    picked[~visible[crop, row, x]] = np.nan
-    return picked
-
-
-def tables_of(sites: Sites, patches: NDArray[np.float32]) -> Tables:
-    """Wraps NumPy tables as the tensors that the gathered restorer takes, sharing their memory."""
-    tables = {name: torch.from_numpy(table) for name, table in sites.tables.items()}
-    return Tables(
-        patches=torch.from_numpy(patches),
-        neighbours=tuple(tables[f"neighbours_{level}"] for level in range(LEVELS)),
-        children=tuple(tables[f"children_{level}"] for level in range(LEVELS - 1)),
-        parents=tuple(tables[f"parents_{level}"] for level in range(LEVELS - 1)),
-        site_map=tables["site_map"],
-        site_xy=tables["site_xy"],
-        grid_size=tables["grid_size"],
-    )
-
-
-def tables_to(tables: Tables, device: torch.device) -> Tables:
-    """Moves tables to a device."""
-    moved = [
-        field.to(device) if isinstance(field, Tensor) else tuple(t.to(device) for t in field)
-        for field in tables
-    ]
-    return Tables(*moved)  # type: ignore[arg-type]
+    visible, active = crops.label & VISIBLE > 0, masks
+    for _ in range(CELL.bit_length() - 1):
+        visible, active = max_pool(visible), max_pool(active)
+    unseen = torch.full_like(crops.motion, torch.nan)
+    return torch.where(visible[..., None], crops.motion, unseen)[active]

@@ -22,7 +22,9 @@ def _encoding_table() -> NDArray[np.float32]:
     return value.astype(np.float32)
 
 
-_DECODING = _decoding_table()
+DECODING = _decoding_table()
+"""Linear light, f32 [256], of every 8-bit sRGB value."""
+
 _ENCODING = _encoding_table()
 
 
@@ -35,7 +37,7 @@ def to_linear(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     Returns:
         float32 [H, W, 3] in [0, 1], linear.
     """
-    linear: NDArray[np.float32] = cv2.LUT(image, _DECODING)
+    linear: NDArray[np.float32] = cv2.LUT(image, DECODING)
     return linear
 
 

@@ -11,14 +11,16 @@ import json
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from m2a.errors import TrainingError
 from m2a.files import atomic_file, atomic_write
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 SHARD_SAMPLES = 64
+CPU = torch.device("cpu")
 
 MASKED = 1
 """Label bit: the annotated mask."""
@@ -59,7 +62,7 @@ def sample_type(side: int) -> np.dtype[np.void]:
 
 @dataclass(frozen=True, kw_only=True)
 class Crops:
-    """A stack of samples.
+    """A stack of samples, on one device.
 
     Attributes:
         blurred: uint8 [B, S, S, 3], sRGB.
@@ -69,10 +72,10 @@ class Crops:
             pixels; NaN where nothing moves.
     """
 
-    blurred: NDArray[np.uint8]
-    sharp: NDArray[np.uint8]
-    label: NDArray[np.uint8]
-    motion: NDArray[np.float32]
+    blurred: Tensor
+    sharp: Tensor
+    label: Tensor
+    motion: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +109,12 @@ class PoolConfig:
 
 
 @contextmanager
-def rendering(config: PoolConfig, *, workers: int) -> Iterator[SamplePool]:
+def rendering(
+    config: PoolConfig, *, workers: int, device: torch.device = CPU
+) -> Iterator[SamplePool]:
     """Renders the missing shards in `workers` background processes; yields the growing pool.
+
+    The pool hands out crops on `device`.
 
     Raises:
         TrainingError: the folder of photographs has no picture left to train on, or the folder
@@ -124,7 +131,7 @@ def rendering(config: PoolConfig, *, workers: int) -> Iterator[SamplePool]:
     for process in processes:
         process.start()
     try:
-        yield SamplePool(config, processes)
+        yield SamplePool(config, processes, device)
     finally:
         for process in processes:
             process.terminate()
@@ -199,20 +206,26 @@ def render_shard(
 
 
 class SamplePool:
-    """The samples rendered so far, mapped into memory: several runs may share them."""
+    """The samples rendered so far.
 
-    def __init__(self, config: PoolConfig, processes: list[BaseProcess]) -> None:
+    On the CPU they are mapped into memory, so that several runs may share them; a GPU holds them
+    all, half a megabyte each at 256 pixels, for drawing them anew from the host would hold it back.
+    """
+
+    def __init__(
+        self, config: PoolConfig, processes: list[BaseProcess], device: torch.device = CPU
+    ) -> None:
         self._config = config
         self._processes = processes
-        self._shards: dict[int, NDArray[np.void]] = {}
+        self._shards = _MappedShards() if device.type == "cpu" else _DeviceShards(config, device)
 
     def __len__(self) -> int:
-        return len(self._shards) * SHARD_SAMPLES
+        return len(self._shards.numbers) * SHARD_SAMPLES
 
     @property
     def complete(self) -> bool:
         """Whether every shard is loaded."""
-        return len(self._shards) == self._config.shards
+        return len(self._shards.numbers) == self._config.shards
 
     def refresh(self) -> int:
         """Loads shards that were finished since the last call; returns the number of samples.
@@ -220,9 +233,10 @@ class SamplePool:
         Raises:
             TrainingError: a rendering process died.
         """
+        loaded = set(self._shards.numbers)
         for number in range(self._config.shards):
             path = self._config.shard(number)
-            if number in self._shards or not path.exists():
+            if number in loaded or not path.exists():
                 continue
             shard = np.load(path, mmap_mode="r")
             expected = sample_type(self._config.synthesis.frame[0])
@@ -231,32 +245,84 @@ class SamplePool:
                     f"{path} holds {shard.shape} of {shard.dtype}, expected ({SHARD_SAMPLES},) of "
                     f"{expected}: it was rendered with other settings; use another run folder"
                 )
-            self._shards[number] = shard
+            self._shards.add(number, shard)
         if any(process.exitcode not in (None, 0) for process in self._processes):
             raise TrainingError("a process that renders samples died; its error stands above")
         return len(self)
 
     def draw(self, rng: np.random.Generator, count: int) -> Crops:
         """Draws samples with replacement, each with a random flip and transposition."""
-        numbers = sorted(self._shards)
-        samples = []
-        for pick in rng.integers(len(self), size=count):
-            record = self._shards[numbers[pick // SHARD_SAMPLES]][pick % SHARD_SAMPLES]
-            flip_y, flip_x, transpose = (bool(v) for v in rng.integers(2, size=3))
-            samples.append(_turned(record, flip_y=flip_y, flip_x=flip_x, transpose=transpose))
-        blurred, sharp, label, motion = (np.stack(fields) for fields in zip(*samples, strict=True))
-        return Crops(blurred=blurred, sharp=sharp, label=label, motion=motion)
+        numbers = np.array(sorted(self._shards.numbers))
+        shard, place = np.divmod(rng.integers(len(self), size=count), SHARD_SAMPLES)
+        fields = self._shards.take(numbers[shard], place)
+        turns = rng.integers(2, size=(count, 3)).astype(bool)
+        turned = {name: torch.empty_like(field) for name, field in fields.items()}
+        turned["motion"] = turned["motion"].float()
+        for turn in np.unique(turns, axis=0):
+            alike = torch.from_numpy(np.flatnonzero((turns == turn).all(axis=1)))
+            chosen = alike.to(fields["label"].device)
+            flip_y, flip_x, transpose = (bool(part) for part in turn)
+            some = {name: field[chosen] for name, field in fields.items()}
+            some = _turned(some, flip_y=flip_y, flip_x=flip_x, transpose=transpose)
+            for name, field in some.items():
+                turned[name][chosen] = field
+        return Crops(**turned)
+
+
+class _MappedShards:
+    """Shards on disk, of which samples are copied."""
+
+    def __init__(self) -> None:
+        self._shards: dict[int, NDArray[np.void]] = {}
+
+    @property
+    def numbers(self) -> Collection[int]:
+        return self._shards.keys()
+
+    def add(self, number: int, shard: NDArray[np.void]) -> None:
+        self._shards[number] = shard
+
+    def take(self, shards: NDArray[np.int64], places: NDArray[np.int64]) -> dict[str, Tensor]:
+        pairs = zip(shards.tolist(), places.tolist(), strict=True)
+        records = [self._shards[shard][place] for shard, place in pairs]
+        names = records[0].dtype.names or ()
+        return {n: torch.from_numpy(np.stack([record[n] for record in records])) for n in names}
+
+
+class _DeviceShards:
+    """All samples in the memory of a device, for which it is set aside at once."""
+
+    def __init__(self, config: PoolConfig, device: torch.device) -> None:
+        self.numbers: set[int] = set()
+        record = sample_type(config.synthesis.frame[0])
+        count = config.shards * SHARD_SAMPLES
+        self._fields: dict[str, Tensor] = {}
+        for name in record.names or ():
+            of_one, shape = record[name].base, record[name].shape
+            like = torch.from_numpy(np.empty(0, of_one))
+            self._fields[name] = torch.empty((count, *shape), dtype=like.dtype, device=device)
+
+    def add(self, number: int, shard: NDArray[np.void]) -> None:
+        first = number * SHARD_SAMPLES
+        for name, field in self._fields.items():
+            samples = torch.from_numpy(np.ascontiguousarray(shard[name]))
+            field[first : first + SHARD_SAMPLES].copy_(samples)
+        self.numbers.add(number)
+
+    def take(self, shards: NDArray[np.int64], places: NDArray[np.int64]) -> dict[str, Tensor]:
+        rows = torch.from_numpy(shards * SHARD_SAMPLES + places)
+        return {name: f.index_select(0, rows.to(f.device)) for name, f in self._fields.items()}
 
 
 def _turned(
-    record: np.void, *, flip_y: bool, flip_x: bool, transpose: bool
-) -> tuple[NDArray[Any], ...]:
-    """The fields of a sample seen in a mirror or transposed; the trajectories turn with it."""
-    motion = record["motion"].astype(np.float32)
-    motion *= np.tile([-1 if flip_x else 1, -1 if flip_y else 1], 2).astype(np.float32)
-    fields = [record["blurred"], record["sharp"], record["label"], motion]
-    fields = [field[:: -1 if flip_y else 1, :: -1 if flip_x else 1] for field in fields]
+    fields: dict[str, Tensor], *, flip_y: bool, flip_x: bool, transpose: bool
+) -> dict[str, Tensor]:
+    """The fields of samples [B, …] seen in a mirror or transposed; the trajectories turn along."""
+    axes = [axis for axis, flip in ((1, flip_y), (2, flip_x)) if flip]
+    turned = {name: field.flip(axes) for name, field in fields.items()}
+    signs = [-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0]
+    turned["motion"] = turned["motion"].float() * turned["motion"].new_tensor(signs * 2).float()
     if transpose:
-        fields = [field.swapaxes(0, 1) for field in fields]
-        fields[3] = fields[3][..., [1, 0, 3, 2]]
-    return tuple(fields)
+        turned = {name: field.transpose(1, 2) for name, field in turned.items()}
+        turned["motion"] = turned["motion"][..., [1, 0, 3, 2]]
+    return turned

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from m2a.models.gathered import Tables
 from m2a.models.restorer import trajectory_times
+from m2a.training.light import DECODING
 
 EXPOSURE_POINTS = 15
 """Points at which a trajectory is sampled: every 4 pixels on one of 60."""
@@ -24,6 +25,11 @@ def pixel_motion(motion: Tensor, tables: Tables) -> Tensor:
     """Spreads the motion of the level-2 sites to the active pixels: [N_2, 4] → [N_0, 4]."""
     parent = tables.parents[1].index_select(0, tables.parents[0] // 4) // 4
     return motion.index_select(0, parent)
+
+
+def linear_light(images: Tensor) -> Tensor:
+    """Linear light, f32 of the same shape, of uint8 sRGB values."""
+    return torch.from_numpy(DECODING).to(images.device)[images.to(torch.int64)]
 
 
 def reblur(sharp: Tensor, sites: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from m2a.training.config import TrainingConfig
 from m2a.training.memory import keeping_freed_memory
 from m2a.training.photographs import load_photographs
 from m2a.training.pool import SHARD_SAMPLES, PoolConfig, rendering
-from m2a.training.trainer import LOG_STEPS, STATE, Progress, Trainer
+from m2a.training.trainer import LOG_STEPS, STATE, Progress, Trainer, training_device
 from m2a.training.validation import Validated, Validation
 
 
@@ -65,7 +65,7 @@ def train(
     begin = (init.name, load_checkpoint(init)) if init is not None and fresh else None
     validation = _validation(config, photographs)
     with (
-        rendering(pool_config, workers=render_workers) as pool,
+        rendering(pool_config, workers=render_workers, device=training_device()) as pool,
         _torch_settings(config),
         keeping_freed_memory(),
     ):

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pytorch_optimizer import SOAP
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -34,7 +33,6 @@ from m2a.models.gathered import GatheredRestorer, straight_through_gates
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
 from m2a.runtime.manifest import DEFAULT_DILATE
-from m2a.runtime.sites import dilate
 from m2a.training.batches import (
     RestorationBatch,
     image_batch,
@@ -42,19 +40,22 @@ from m2a.training.batches import (
     mask_targets,
     restoration_batch,
     restoration_masks,
-    tables_to,
 )
 from m2a.training.config import TrainingConfig
-from m2a.training.light import to_linear
 from m2a.training.losses import mask_loss, reconstruction_loss, trajectory_loss
 from m2a.training.pool import Crops, SamplePool
-from m2a.training.reblur import pixel_motion, reblur_loss
+from m2a.training.reblur import linear_light, pixel_motion, reblur_loss
+from m2a.training.tables import dilate
 
 POOL_REFRESH_STEPS = 50
 LOG_STEPS = 50
 STATE = "state.pt"
 MAX_PRECONDITION_DIM = 600
 """SOAP leaves longer axes of a weight as they are: their eigenbasis costs more than it gives."""
+
+
+_MEASURED = ("mask loss", "overlap", "union", "reconstruction loss", "error before", "error after")
+"""What a step measures, in this order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,11 @@ _FIXED = (
 """Fields of the recipe that a run keeps."""
 
 
+def training_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Trainer:
     """The state of a run, one step at a time."""
 
@@ -101,7 +107,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mask-step")
         self._config, self._pool = config, pool
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = training_device()
         self._network = M2AENet(config.network).to(self._device).train()
         self._average = copy.deepcopy(self._network).eval()
         self._gathered = GatheredRestorer(config.network).to(self._device)
@@ -122,23 +128,45 @@ class Trainer:
 
     def steps(self, run: Path) -> Iterator[Progress]:
         """Runs the remaining steps; yields the progress every 50, and saves checkpoints."""
-        totals, since, began = np.zeros(6), self._step, time.perf_counter()
+        totals, since, began = self._no_totals(), self._step, time.perf_counter()
         while self._step < self._config.steps:
             if not self._pool.complete and self._step % POOL_REFRESH_STEPS == 0:
                 self._pool.refresh()
             totals += self._train_step()
             self._step += 1
-            if self._step % self._config.checkpoint_every == 0:
+            save = self._step % self._config.checkpoint_every == 0
+            report = self._step % LOG_STEPS == 0 or self._step == self._config.steps
+            # Reading them waits for the device: a GPU is asked as seldom as it is reported.
+            if save or report or self._device.type == "cpu":
+                self._refuse_what_is_not_finite(totals)
+            if save:
                 self.save(run)
-            if self._step % LOG_STEPS == 0 or self._step == self._config.steps:
+            if report:
                 progress = self._progress(totals, since, time.perf_counter() - began)
                 with (run / "log.jsonl").open("a", encoding="utf-8") as log:
                     log.write(json.dumps(vars(progress)) + "\n")
                 yield progress
-                totals, since, began = np.zeros(6), self._step, time.perf_counter()
+                totals, since, began = self._no_totals(), self._step, time.perf_counter()
 
-    def _progress(self, totals: NDArray[np.float64], since: int, seconds: float) -> Progress:
-        mask, overlap, union, reconstruction, before, after = totals.tolist()
+    def _no_totals(self) -> Tensor:
+        count = len(_MEASURED) + len(self._config.parts)
+        return torch.zeros(count, dtype=torch.float64, device=self._device)
+
+    def _refuse_what_is_not_finite(self, totals: Tensor) -> None:
+        """Raises where a loss or gradient since the last report is NaN or infinite."""
+        names = [*_MEASURED, *(f"gradient of the {part}" for part in self._config.parts)]
+        wrong = [
+            n for n, total in zip(names, totals.tolist(), strict=True) if not math.isfinite(total)
+        ]
+        if wrong:
+            raise TrainingError(
+                f"step {self._step - 1}: not finite: {', '.join(wrong)}; the last checkpoint is "
+                "intact: lower the learning rates"
+            )
+
+    def _progress(self, totals: Tensor, since: int, seconds: float) -> Progress:
+        measured = totals[: len(_MEASURED)].tolist()
+        mask, overlap, union, reconstruction, before, after = measured
         count = self._step - since
         return Progress(
             step=self._step,
@@ -150,7 +178,8 @@ class Trainer:
             seconds_per_step=seconds / count,
         )
 
-    def _train_step(self) -> NDArray[np.float64]:
+    def _train_step(self) -> Tensor:
+        """Returns what `_MEASURED` names, then the norms of the parts' gradients."""
         # The step number seeds the batch, so that a resumed run draws what an unkilled one would.
         rng = np.random.default_rng((self._config.seed, 1, self._step))
         crops = self._pool.draw(rng, self._config.batch)
@@ -162,82 +191,69 @@ class Trainer:
             # Side by side, each on half the cores: the operations are too small to share one each.
             beside = self._executor.submit(self._mask_backward, crops)
             restoration = self._restoration_backward(crops, rng)
-            measured = (*beside.result(), *restoration)
-        mask, _, _, reconstruction, _, _ = measured
-        if not math.isfinite(mask + reconstruction):
-            raise self._not_finite(f"the loss (mask {mask}, reconstruction {reconstruction})")
+            measured = [*beside.result(), *restoration]
         for part in self._config.parts:
             parameters = getattr(self._network, part).parameters()
-            norm = nn.utils.clip_grad_norm_(parameters, self._config.clip_norm)
-            if not bool(torch.isfinite(norm)):
-                raise self._not_finite(f"the gradient of the {part}")
+            measured.append(nn.utils.clip_grad_norm_(parameters, self._config.clip_norm))
         self._optimizer.step()
         self._update_average()
-        return np.array(measured)
+        return torch.stack([value.double() for value in measured])
 
-    def _not_finite(self, what: str) -> TrainingError:
-        return TrainingError(
-            f"step {self._step}: {what} is not finite; the last checkpoint is intact: "
-            "lower the learning rates"
-        )
-
-    def _mask_backward(self, crops: Crops) -> tuple[float, float, float]:
+    def _mask_backward(self, crops: Crops) -> list[Tensor]:
         """Adds the mask predictor's gradient; returns loss, intersection and union."""
         if "mask_predictor" not in self._config.parts:
-            return 0.0, 0.0, 0.0
+            return self._nothing(3)
         loss, _, overlap, union = self._mask_forward(crops)
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item(), overlap, union
+        return [loss.detach(), overlap, union]
 
-    def _restoration_backward(
-        self, crops: Crops, rng: np.random.Generator
-    ) -> tuple[float, float, float]:
+    def _nothing(self, count: int) -> list[Tensor]:
+        return [torch.zeros((), device=self._device)] * count
+
+    def _restoration_backward(self, crops: Crops, rng: np.random.Generator) -> list[Tensor]:
         """Adds the restorer's gradient; returns loss and mean squared error before and after."""
         if "restorer" not in self._config.parts:
-            return 0.0, 0.0, 0.0
+            return self._nothing(3)
         masks = restoration_masks(rng, crops, budget=self._config.active_pixels)
         batch = restoration_batch(crops, masks)
         if batch is None:
-            return 0.0, 0.0, 0.0
-        loss, reconstruction, before, after = self._restoration_forward(crops, batch)
+            return self._nothing(3)
+        loss, *measured = self._restoration_forward(crops, batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        return reconstruction, before, after
+        return measured
 
-    def _joint_backward(
-        self, crops: Crops, rng: np.random.Generator
-    ) -> tuple[float, float, float, float, float, float]:
+    def _joint_backward(self, crops: Crops, rng: np.random.Generator) -> list[Tensor]:
         """Adds the gradients of both parts, the restorer's losses through the predicted mask."""
         labelled, logits, overlap, union = self._mask_forward(crops)
         probability = logits[:, 0].sigmoid()
-        predicted = [dilate(p, DEFAULT_DILATE) for p in (probability >= 0.5).cpu().numpy()]
+        predicted = dilate(probability >= 0.5, DEFAULT_DILATE)
         masks = restoration_masks(
-            rng, crops, budget=self._config.active_pixels, predicted=np.stack(predicted)
+            rng, crops, budget=self._config.active_pixels, predicted=predicted
         )
         batch = restoration_batch(crops, masks)
         if batch is None:
             labelled.backward()  # type: ignore[no-untyped-call]
-            return labelled.item(), overlap, union, 0.0, 0.0, 0.0
-        active = probability[tuple(batch.sites.to(self._device).T)]
-        loss, reconstruction, before, after = self._restoration_forward(crops, batch, active)
+            return [labelled.detach(), overlap, union, *self._nothing(3)]
+        active = probability[batch.sites.unbind(dim=1)]
+        loss, *measured = self._restoration_forward(crops, batch, active)
         (labelled + loss).backward()  # type: ignore[no-untyped-call]
-        return labelled.item(), overlap, union, reconstruction, before, after
+        return [labelled.detach(), overlap, union, *measured]
 
-    def _mask_forward(self, crops: Crops) -> tuple[Tensor, Tensor, float, float]:
+    def _mask_forward(self, crops: Crops) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns loss, logits [B, 1, S, S], intersection and union."""
-        config, device = self._config, self._device
-        targets = mask_targets(crops.label, shaken_weight=config.shaken_weight)
-        target, weight = (t.to(device) for t in targets)
-        images = self._mask_images(crops.blurred).to(device, memory_format=torch.channels_last)
+        config = self._config
+        target, weight = mask_targets(crops.label, shaken_weight=config.shaken_weight)
+        images = self._mask_images(crops.blurred).to(memory_format=torch.channels_last)
         half = config.mask_precision == "bfloat16"
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
             logits = self._network.mask_predictor(images)
         logits = logits.float()
         predicted = logits.detach() > 0
-        overlap = (predicted * target * weight).sum().item()
-        union = ((predicted + target).clamp_max(1) * weight).sum().item()
+        overlap = (predicted * target * weight).sum()
+        union = ((predicted + target).clamp_max(1) * weight).sum()
         return mask_loss(logits, target, weight), logits, overlap, union
 
-    def _mask_images(self, blurred: NDArray[np.uint8]) -> Tensor:
+    def _mask_images(self, blurred: Tensor) -> Tensor:
         strength = self._config.mask_jitter
         if not strength:
             return image_batch(blurred)
@@ -247,31 +263,25 @@ class Trainer:
 
     def _restoration_forward(
         self, crops: Crops, batch: RestorationBatch, probability: Tensor | None = None
-    ) -> tuple[Tensor, float, float, float]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns the loss, its reconstruction part, and mean squared errors before and after."""
-        tables = tables_to(batch.tables, self._device)
-        blurred, sharp = batch.blurred.to(self._device), batch.sharp.to(self._device)
+        tables, blurred, sharp = batch.tables, batch.blurred, batch.sharp
         gates = None if probability is None else straight_through_gates(probability, tables)
         weights = reparameterize(self._network.restorer)
         residual, motion = functional_call(self._gathered, weights, (tables, gates))
-        crop = batch.crop.to(self._device)
-        reconstruction = reconstruction_loss(blurred + residual, sharp, crop)
+        reconstruction = reconstruction_loss(blurred + residual, sharp, batch.crop)
         loss = reconstruction
         if self._config.trajectory_weight:
-            truth = batch.motion.to(self._device)
-            loss = loss + self._config.trajectory_weight * trajectory_loss(motion, truth)
+            trajectories = trajectory_loss(motion, batch.motion)
+            loss = loss + self._config.trajectory_weight * trajectories
         if self._config.reblur_weight:
-            scene = torch.from_numpy(np.stack([to_linear(crop) for crop in crops.sharp]))
-            loss = loss + self._config.reblur_weight * reblur_loss(
-                blurred,
-                scene.to(self._device),
-                batch.sites.to(self._device),
-                pixel_motion(motion, tables),
-            )
+            moved = pixel_motion(motion, tables)
+            reblurred = reblur_loss(blurred, linear_light(crops.sharp), batch.sites, moved)
+            loss = loss + self._config.reblur_weight * reblurred
         with torch.no_grad():
-            before = (blurred - sharp).square().mean().item()
-            after = ((blurred + residual).clamp(0, 1) - sharp).square().mean().item()
-        return loss, reconstruction.item(), before, after
+            before = (blurred - sharp).square().mean()
+            after = ((blurred + residual).clamp(0, 1) - sharp).square().mean()
+        return loss, reconstruction.detach(), before, after
 
     def _set_learning_rate(self) -> None:
         config = self._config

@@ -20,7 +20,7 @@ from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
 from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 from m2a.runtime.sites import dilate
-from m2a.training.batches import image_batch, restoration_batch, tables_to
+from m2a.training.batches import image_batch, restoration_batch
 from m2a.training.pool import Crops
 from m2a.training.protocol import draw_visible
 from m2a.training.samples import Sample, SynthesisConfig, cell_motion
@@ -87,7 +87,7 @@ class Validation:
         return means, np.vstack(rows)
 
     def _predict(self, network: M2AENet, sample: Sample) -> NDArray[np.bool_]:
-        image = image_batch(sample.blurred[None]).to(_device_of(network))
+        image = image_batch(torch.from_numpy(sample.blurred[None]).to(_device_of(network)))
         probability = network.predict_mask(image).sigmoid()[0, 0].cpu().numpy()
         found: NDArray[np.bool_] = probability >= DEFAULT_THRESHOLD
         return found
@@ -98,17 +98,18 @@ def restore(
     gathered: GatheredRestorer, sample: Sample, mask: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """Restores the pixels of a mask, bool [H, W]; returns uint8 [H, W, 3]."""
-    crops = Crops(
-        blurred=sample.blurred[None],
-        sharp=sample.sharp[None],
-        label=mask[None].astype(np.uint8),
-        motion=cell_motion(sample)[None],
-    )
-    batch = restoration_batch(crops, mask[None])
+    fields = {
+        "blurred": sample.blurred,
+        "sharp": sample.sharp,
+        "label": mask.astype(np.uint8),
+        "motion": cell_motion(sample),
+    }
+    device = _device_of(gathered)
+    one = {name: torch.from_numpy(field).to(device)[None] for name, field in fields.items()}
+    batch = restoration_batch(Crops(**one), torch.from_numpy(mask).to(device)[None])
     restored = sample.blurred.copy()
     if batch is not None:
-        residual = gathered(tables_to(batch.tables, _device_of(gathered))).residual.cpu()
-        display = (batch.blurred + residual).clamp(0, 1).numpy()
+        display = (batch.blurred + gathered(batch.tables).residual).clamp(0, 1).cpu().numpy()
         restored[mask] = np.rint(display * 255).astype(np.uint8)
     return restored
 

@@ -20,20 +20,19 @@ def draw_crops(count):
     rng = np.random.default_rng(0)
     blurred, sharp = rng.integers(0, 256, (2, count, SIDE, SIDE, 3)).astype(np.uint8)
     return Crops(
-        blurred=blurred,
-        sharp=sharp,
-        label=np.zeros((count, SIDE, SIDE), np.uint8),
-        motion=np.full((count, SIDE // 4, SIDE // 4, 4), np.nan, np.float32),
+        blurred=torch.from_numpy(blurred),
+        sharp=torch.from_numpy(sharp),
+        label=torch.zeros((count, SIDE, SIDE), dtype=torch.uint8),
+        motion=torch.full((count, SIDE // 4, SIDE // 4, 4), torch.nan),
     )
 
 
 def draw_masks(*kinds):
-    return np.stack(
-        [
-            np.zeros((SIDE, SIDE), bool) if kind == "empty" else draw_mask(kind, SIDE, SIDE, seed=n)
-            for n, kind in enumerate(kinds)
-        ]
-    )
+    masks = [
+        np.zeros((SIDE, SIDE), bool) if kind == "empty" else draw_mask(kind, SIDE, SIDE, seed=n)
+        for n, kind in enumerate(kinds)
+    ]
+    return torch.from_numpy(np.stack(masks))
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small"])
@@ -47,7 +46,7 @@ def test_stacked_crops_give_the_residuals_of_every_crop_alone(preset):
     gathered.load_state_dict(reparameterize(network.restorer))
     stacked = gathered(batch.tables)
     alone = [
-        dense_rows(network, blurred.astype(np.float32) / 255, mask)
+        dense_rows(network, blurred.numpy().astype(np.float32) / 255, mask.numpy())
         for blurred, mask in zip(crops.blurred, masks, strict=True)
     ]
     # Float32 sums in another order, as between the two forms.
@@ -59,8 +58,8 @@ def test_stacked_crops_give_the_residuals_of_every_crop_alone(preset):
 def test_the_pixels_are_the_active_ones_in_the_order_of_the_rows():
     crops, masks = draw_crops(3), draw_masks("random", "single", "corners")
     batch = restoration_batch(crops, masks)
-    assert torch.equal(batch.blurred, torch.from_numpy(crops.blurred[masks]).float() / 255)
-    assert torch.equal(batch.sharp, torch.from_numpy(crops.sharp[masks]).float() / 255)
+    assert torch.equal(batch.blurred, crops.blurred[masks].float() / 255)
+    assert torch.equal(batch.sharp, crops.sharp[masks].float() / 255)
     # The centre of each patch is the pixel itself.
     assert torch.equal(batch.tables.patches.reshape(-1, 5, 5, 3)[:, 2, 2], batch.blurred)
 
@@ -73,8 +72,9 @@ def test_crops_are_numbered_without_gaps():
 def test_sites_take_the_trajectory_of_their_cell_where_the_blur_shows():
     rng = np.random.default_rng(3)
     crops, masks = draw_crops(3), draw_masks("random", "empty", "corners")
-    crops.motion[...] = rng.standard_normal(crops.motion.shape)
-    crops.label[...] = np.where(rng.random(crops.label.shape) < 0.05, VISIBLE, MASKED)
+    crops.motion.copy_(torch.from_numpy(rng.standard_normal(crops.motion.shape)))
+    shown = torch.from_numpy(rng.random(crops.label.shape) < 0.05)
+    crops.label.copy_(torch.where(shown, VISIBLE, MASKED))
     found = restoration_batch(crops, masks).motion.numpy()
     row = 0
     for crop, mask in enumerate(masks):
@@ -108,7 +108,7 @@ def test_masks_without_an_active_pixel_make_no_batch():
     ],
 )
 def test_targets_of_the_mask_loss(bits, target, weight):
-    found = mask_targets(np.full((2, 3, 3), bits, np.uint8))
+    found = mask_targets(torch.full((2, 3, 3), bits, dtype=torch.uint8))
     for tensor, value in zip(found, (target, weight), strict=True):
         assert tensor.dtype == torch.float32
         assert tensor.shape == (2, 1, 3, 3)
@@ -119,7 +119,7 @@ def test_a_shaken_sample_weighs_as_asked_and_a_flat_part_elsewhere_still_nothing
     label = np.zeros((3, 2, 2), np.uint8)
     label[0] = [[0, MASKED], [MASKED | VISIBLE, MASKED]]
     label[1] = SHAKEN | label[0]
-    _, weight = mask_targets(label, shaken_weight=0.25)
+    _, weight = mask_targets(torch.from_numpy(label), shaken_weight=0.25)
     assert weight[:, 0].tolist() == [
         [[1, 0], [1, 0]],
         [[0.25, 0.25], [0.25, 0.25]],
@@ -130,7 +130,8 @@ def test_a_shaken_sample_weighs_as_asked_and_a_flat_part_elsewhere_still_nothing
 class TestJitteredBatch:
     def draw(self, strength, seed=0):
         images = np.random.default_rng(1).integers(0, 256, (3, 8, 9, 3)).astype(np.uint8)
-        return images, jittered_batch(np.random.default_rng(seed), images, strength=strength)
+        rng = np.random.default_rng(seed)
+        return images, jittered_batch(rng, torch.from_numpy(images), strength=strength)
 
     def test_without_strength_only_channels_change_places(self):
         images, jittered = self.draw(0.0)
@@ -149,7 +150,7 @@ class TestJitteredBatch:
                 assert sum(sorted_by) == 1
 
     def test_crops_get_colours_of_their_own_and_a_seed_repeats_them(self):
-        images = np.full((2, 4, 4, 3), 128, np.uint8)
+        images = torch.full((2, 4, 4, 3), 128, dtype=torch.uint8)
         first, again = (
             jittered_batch(np.random.default_rng(3), images, strength=0.3) for _ in range(2)
         )
@@ -160,7 +161,7 @@ class TestJitteredBatch:
 
 
 def test_images_become_planes_in_0_to_1():
-    images = np.zeros((2, 3, 5, 3), np.uint8)
+    images = torch.zeros((2, 3, 5, 3), dtype=torch.uint8)
     images[1, 2, 4, 0] = 255
     planes = image_batch(images)
     assert planes.shape == (2, 3, 3, 5)

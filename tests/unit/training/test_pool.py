@@ -11,12 +11,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pools import pool_config
 from skimage import data
 
 from m2a.errors import TrainingError
-from m2a.training.pool import SHARD_SAMPLES, SamplePool, _turned, rendering, sample_type
+from m2a.training.pool import (
+    SHARD_SAMPLES,
+    SamplePool,
+    _DeviceShards,
+    _turned,
+    rendering,
+    sample_type,
+)
 from m2a.training.samples import SynthesisConfig
 
 STUCK_WORKER = """
@@ -45,15 +53,26 @@ pool._render_shards(
 class TestSamplePool:
     def test_the_same_seed_draws_the_same_samples(self, pool):
         first, second = (pool.draw(np.random.default_rng(5), 4) for _ in range(2))
-        assert np.array_equal(first.blurred, second.blurred)
+        assert torch.equal(first.blurred, second.blurred)
         assert first.blurred.shape == (4, 32, 32, 3)
         assert first.label.shape == (4, 32, 32)
 
+    def test_a_device_that_holds_all_samples_draws_the_same(self, pool):
+        """As on a GPU, for which the CPU stands in."""
+        held = SamplePool(pool._config, [])
+        held._shards = _DeviceShards(pool._config, torch.device("cpu"))
+        held.refresh()
+        crops = [p.draw(np.random.default_rng(5), 16) for p in (pool, held)]
+        for name in ("blurred", "sharp", "label", "motion"):
+            first, second = (getattr(c, name) for c in crops)
+            assert first.dtype == second.dtype
+            assert torch.equal(first.nan_to_num(-1), second.nan_to_num(-1))
+
     def test_flips_keep_image_truth_and_label_together(self, pool):
         crops = pool.draw(np.random.default_rng(5), 32)
-        moved = (crops.blurred != crops.sharp).any(axis=3)
+        moved = (crops.blurred != crops.sharp).any(dim=3)
         assert not moved[crops.label == 0].any()
-        assert moved[crops.label > 0].mean() > 0.9
+        assert moved[crops.label > 0].float().mean() > 0.9
 
     def test_a_trajectory_turns_with_its_sample(self, pool):
         """It still leads from the red pixel to the green one, however the sample is turned."""
@@ -63,7 +82,9 @@ class TestSamplePool:
         seen = set()
         for turn in itertools.product([False, True], repeat=3):
             names = ("flip_y", "flip_x", "transpose")
-            _, sharp, _, motion = _turned(record[()], **dict(zip(names, turn, strict=True)))
+            fields = {n: torch.from_numpy(record[n])[None] for n in ("sharp", "motion")}
+            turned = _turned(fields, **dict(zip(names, turn, strict=True)))
+            sharp, motion = (turned[name][0].numpy() for name in ("sharp", "motion"))
             (red,), (green,) = (np.argwhere(sharp[..., channel]) for channel in (0, 1))
             way = (green - red)[::-1].astype(np.float32)
             assert np.array_equal(motion[tuple(red // 4)], [*way, *way / 2])

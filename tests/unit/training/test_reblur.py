@@ -10,8 +10,16 @@ import torch
 from m2a.models.restorer import trajectory_times
 from m2a.training.batches import restoration_batch
 from m2a.training.light import to_display as display_by_table
+from m2a.training.light import to_linear
 from m2a.training.pool import Crops
-from m2a.training.reblur import EXPOSURE_POINTS, pixel_motion, reblur, reblur_loss, to_display
+from m2a.training.reblur import (
+    EXPOSURE_POINTS,
+    linear_light,
+    pixel_motion,
+    reblur,
+    reblur_loss,
+    to_display,
+)
 
 SIDE = 64
 EXACT = 1e-5
@@ -117,12 +125,18 @@ def test_the_transfer_function_is_the_generators_and_its_gradient_finite():
     assert torch.isfinite(linear.grad).all()
 
 
+def test_linear_light_is_the_generators():
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(1, 16, 16, 3)
+    assert np.array_equal(linear_light(images)[0].numpy(), to_linear(images[0].numpy().copy()))
+
+
 def test_pixels_take_the_motion_of_their_cell():
     masks = np.random.default_rng(1).random((2, SIDE, SIDE)) < 0.2
-    black = np.zeros((2, SIDE, SIDE, 3), np.uint8)
-    unknown = np.full((2, SIDE // 4, SIDE // 4, 4), np.nan, np.float32)
-    crops = Crops(blurred=black, sharp=black, label=masks.astype(np.uint8), motion=unknown)
-    batch = restoration_batch(crops, masks)
+    black = torch.zeros((2, SIDE, SIDE, 3), dtype=torch.uint8)
+    unknown = torch.full((2, SIDE // 4, SIDE // 4, 4), torch.nan)
+    active = torch.from_numpy(masks)
+    crops = Crops(blurred=black, sharp=black, label=active.to(torch.uint8), motion=unknown)
+    batch = restoration_batch(crops, active)
     cells = np.unique(np.argwhere(masks) // (1, 4, 4), axis=0)
     motion = torch.from_numpy(cells.astype(np.float32)[:, [0, 1, 2, 2]])
     spread = pixel_motion(motion, batch.tables)
