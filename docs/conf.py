@@ -50,6 +50,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(Any|Callable|Mapping|Sequence|NDArray|Iterable|Iterator|ModuleType)"),
     (r"py:.*", r"(bool|dict|float|int|list|str|tuple|None|bytes|Exception|ValueError)"),
     # Names of types that a signature shows and that need no entry of their own.
+    (r"py:.*", r"(m2a\.models\.network\.)?M2AENet"),
     (r"py:.*", r"(m2a\.runtime\.pixels\.)?Pixels"),
     (r"py:.*", r"(m2a\.runtime\.(backends|stopwatch)\.)?(Runner|Stopwatch)"),
     (r"py:.*", r"tuple\[.*"),

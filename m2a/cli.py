@@ -26,7 +26,7 @@ _COMMANDS = {
     "inspect": "Tell what is in a bundle.",
     "doctor": "Tell what of this machine m2a can use, and how to mend the rest.",
     "bench": "Time every stage on this machine, against dense and against the limit.",
-    "eval": "Measure a bundle on pictures whose sharp truth is known.",
+    "eval": "Measure a bundle or a checkpoint on pictures whose sharp truth is known.",
     "synth": "Render photos with synthetic local motion blur, with truth and mask.",
     "train": "Train M2AENet from a folder of sharp photographs.",
 }

@@ -30,7 +30,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "safetensors": "safetensors",
     },
     "bench": {"matplotlib": "matplotlib", "onnx": "onnx"},
-    "eval": {"scikit-image": "skimage"},
+    "eval": {"pillow": "PIL", "scikit-image": "skimage"},
     "tensorrt": {
         "filelock": "filelock",
         "onnx": "onnx",

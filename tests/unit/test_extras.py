@@ -60,6 +60,7 @@ PHOTO = str(Path(__file__).resolve().parents[2] / "examples" / "shuttle.png")
             ["'.[train]'"],
         ),
         (["eval", "known"], ["skimage", "onnxruntime"], ["'.[cpu,eval]'"]),
+        (["eval", "known", "--ckpt", "a.pth"], ["skimage", "torch"], ["'.[export,eval]'"]),
         (["bench", "--plot", "a.png"], ["matplotlib", "onnx"], ["'.[bench]'"]),
         (
             ["run", PHOTO, "-o", "b.png", "--backend", "tensorrt"],

@@ -102,7 +102,8 @@ def test_running_a_bundle_needs_no_more_than_its_extra_installs(path):
         *EVERYONE,
     }:
         return
-    extra = {"skimage"} if path.name == "metrics.py" else set()  # of `m2a[eval]`, for SSIM alone
+    # Of `m2a[eval]`, for SSIM and the contact sheet alone.
+    extra = {"metrics.py": {"skimage"}, "sheet.py": {"PIL"}}.get(path.name, set())
     if path.parent.name == "video":
         extra = {"av"}  # of `m2a[video]`
     roots = {name.split(".")[0] for name in imported(path)}

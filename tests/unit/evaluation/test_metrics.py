@@ -56,6 +56,16 @@ def test_an_empty_mask_has_no_psnr():
         psnr(grey(np.uint8, 0), grey(np.uint8, 0), ~ALL)
 
 
+def test_a_mean_over_the_mask_is_what_reloblur_weights_by_it():
+    """Li et al.: sum of squared error times weight, over three times the sum of weights."""
+    rng = np.random.default_rng(0)
+    picture, truth = rng.integers(0, 256, (2, 20, 30, 3)).astype(np.uint8)
+    mask = rng.random((20, 30)) < 0.3
+    unit = (picture.astype(float) - truth) / 255
+    error = (unit**2 * mask[..., None]).sum() / mask.sum() / 3
+    assert psnr(picture, truth, mask) == pytest.approx(10 * math.log10(1 / error))
+
+
 def test_overlap_counts_pixels():
     predicted = np.array([[1, 1, 1, 0, 0, 0]], bool)
     true = np.array([[0, 0, 1, 1, 0, 0]], bool)

@@ -1,0 +1,102 @@
+"""`m2a eval`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from data_sets import make_gopro, make_reloblur, noise, save, square
+from PIL import Image
+
+
+@pytest.fixture
+def known(tmp_path):
+    folder = tmp_path / "known"
+    save(folder / "blurred/a.png", noise(0))
+    save(folder / "sharp/a.png", noise(1))
+    save(folder / "mask/a.png", square())
+    return folder
+
+
+def test_table_json_and_sheet(invoke, known, tmp_path):
+    done = invoke("eval", "known", "--sheet", "sheet.png", "--save", "figures.json", "--json")
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert json.loads((tmp_path / "figures.json").read_text()) == report
+    assert report["measured"]["backend"] == "ort-cpu"
+    assert [score["name"] for score in report["scores"]] == ["a"]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.format == "PNG"
+    gain = report["summary"]["gain_db"]
+    table = invoke("eval", "known").stdout
+    assert f"a {gain:+.2f} " in " ".join(table.split())
+    assert f"gain_db {gain:.4g} " in " ".join(table.split())
+
+
+@pytest.mark.parametrize("option", ["--sheet=there.png", "--save=there.json"])
+def test_what_exists_is_replaced_on_demand_alone(invoke, known, tmp_path, option):
+    there = tmp_path / option.partition("=")[2]
+    there.write_bytes(b"mine")
+    refused = invoke("eval", "known", option)
+    assert (refused.exit_code, there.read_bytes()) == (2, b"mine")
+    assert "--overwrite" in refused.stderr
+    assert invoke("eval", "known", option, "--overwrite").exit_code == 0
+    assert there.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("option", ["--sheet=sheet.txt", "--save=figures.txt"])
+def test_another_suffix_is_refused_before_any_work(invoke, tmp_path, option):
+    refused = invoke("eval", "nowhere", option)
+    assert refused.exit_code == 2
+    assert "suffix" in refused.stderr
+
+
+def test_a_checkpoint_has_the_figures_of_its_bundle(invoke, known, tiny_checkpoint, monkeypatch):
+    threads = []
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    arguments = ("eval", "known", "--json", "--threshold", 0.4, "--dilate", 1)
+    bundle = json.loads(invoke(*arguments).stdout)
+    checkpoint = json.loads(invoke(*arguments, "--ckpt", tiny_checkpoint, "--threads", 3).stdout)
+    assert threads == [3]
+    assert checkpoint["measured"]["backend"] == "torch"
+    assert bundle["summary"]["coverage"] > 0
+    for figure in ("gain_db", "iou", "coverage", "flop_share"):
+        expected = bundle["summary"][figure]
+        assert checkpoint["summary"][figure] == pytest.approx(expected, abs=1e-3), figure
+
+
+def test_a_checkpoint_is_not_measured_on_a_backend(invoke, known, tiny_checkpoint):
+    refused = invoke("eval", "known", "--ckpt", tiny_checkpoint, "--backend", "ort-cpu")
+    assert refused.exit_code == 2
+    assert "--ckpt beside --backend" in refused.stderr
+
+
+def test_a_checkpoint_that_is_not_there_is_a_misuse(invoke, known):
+    refused = invoke("eval", "known", "--ckpt", "none.safetensors")
+    assert refused.exit_code == 2
+    assert "none.safetensors" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "names"),
+    [
+        (make_reloblur, (), ["scene1/00/00"]),
+        (make_reloblur, ("--split", "train"), ["s01/00/00", "s01/00/01", "s01/01/00", "s02/00/00"]),
+        (make_gopro, ("--blur-gamma",), ["GOPR0384_11_00/000001"]),
+    ],
+)
+def test_the_data_sets_are_measured_as_they_are_distributed(invoke, tmp_path, make, options, names):
+    make(tmp_path / "set")
+    report = json.loads(invoke("eval", "set", "--json", *options).stdout)
+    assert [score["name"] for score in report["scores"]] == names
+    assert report["summary"]["blurred"] == len(names)
+
+
+def test_false_alarms_on_sharp_photographs(invoke, tmp_path):
+    save(tmp_path / "photos/street.png", noise(0))
+    refused = invoke("eval", "photos")
+    assert refused.exit_code == 2
+    assert "--layout sharp" in refused.stderr
+    summary = json.loads(invoke("eval", "photos", "--layout", "sharp", "--json").stdout)["summary"]
+    assert summary["coverage_unblurred"] > 0
+    assert summary["gain_db"] is None
