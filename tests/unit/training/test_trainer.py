@@ -288,7 +288,7 @@ def test_a_run_may_be_made_longer(pool, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(pool, tmp_path):
     trainer = Trainer(replace(RECIPE, learning_rate=1e30, warmup=0), pool)
     before = trainer.save(tmp_path).read_bytes()
-    with pytest.raises(TrainingError, match="not finite: .*reconstruction loss"):
+    with pytest.raises(TrainingError, match=r"not finite: .*reconstruction loss"):
         list(trainer.steps(tmp_path))
     assert (tmp_path / "model.safetensors").read_bytes() == before
 
