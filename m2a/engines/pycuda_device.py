@@ -1,8 +1,8 @@
 """A GPU through pycuda: see `m2a.runtime.gpu.device.Device`.
 
-It has **never run on a GPU**. pycuda 2026.1 itself has run it, by hand, on a made-up driver library
-whose memory is the host's and whose kernels are those of `tests/emulated_device.py`; the tests run
-it on a made-up pycuda with the same declarations.
+`tests/gpu` passed on it once, on an H200 with pycuda 2026.1 and CUDA 13.0; engines have never run on it.
+In CI the tests run it on a made-up pycuda with the same declarations, whose memory is the host's and
+whose kernels are those of `tests/emulated_device.py`.
 
 TensorRT works in the primary context of a GPU, as all that builds on the CUDA runtime does, so it
 is used here too, and is current only within `active`: the caller's own contexts stay as they were.
