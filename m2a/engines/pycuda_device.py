@@ -1,7 +1,7 @@
 """A GPU through pycuda: see `m2a.runtime.gpu.device.Device`.
 
-`tests/gpu` passed on it once, on an H200 with pycuda 2026.1 and CUDA 13.0; engines have never run on it.
-In CI the tests run it on a made-up pycuda with the same declarations, whose memory is the host's and
+`tests/gpu` passed on it once, on an H200 with pycuda 2026.1 and CUDA 13.0; engines have never run.
+In CI it runs on a made-up pycuda with the same declarations, whose memory is the host's and
 whose kernels are those of `tests/emulated_device.py`.
 
 TensorRT works in the primary context of a GPU, as all that builds on the CUDA runtime does, so it
