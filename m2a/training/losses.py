@@ -12,6 +12,9 @@ from torch import Tensor
 ERROR_FLOOR = 1e-4
 """Mean squared error, 40 dB, below which a crop counts as restored."""
 
+CHARBONNIER = 1e-3
+"""Display value around which the absolute error is rounded off."""
+
 _STANDSTILL = 2.0
 """Pixels added to a trajectory's length, relative to which its error counts."""
 
@@ -34,9 +37,59 @@ def reconstruction_loss(restored: Tensor, sharp: Tensor, crop: Tensor) -> Tensor
         A scalar, at least log10(1e-4).
     """
     errors = (restored - sharp).square().mean(dim=1)
+    return torch.log10(_crop_means(errors, crop) + ERROR_FLOOR).mean()
+
+
+def charbonnier_loss(restored: Tensor, sharp: Tensor, crop: Tensor) -> Tensor:
+    """Mean over crops of the mean of sqrt(error² + 0.001²) inside the mask (paper: reconstruction).
+
+    The arguments are those of `reconstruction_loss`.
+    """
+    return _crop_means(charbonnier(restored - sharp), crop).mean()
+
+
+def charbonnier(difference: Tensor) -> Tensor:
+    """Absolute values, rounded off at zero, averaged over the channels: [N, 3] → [N]."""
+    errors: Tensor = (difference.square() + CHARBONNIER**2).sqrt().mean(dim=1)
+    return errors
+
+
+def frequency_loss(restored: Tensor, sharp: Tensor, sites: Tensor, side: int) -> Tensor:
+    """Mean absolute value of the spectrum of the error, which is zero outside the mask.
+
+    The spectrum is scaled so that white noise of standard deviation σ inside the mask gives about
+    0.89 σ, the mean absolute value of a complex normal variable, whatever the mask's size.
+
+    Args:
+        restored: f32 [N, 3], display-referred, not clipped.
+        sharp: f32 [N, 3].
+        sites: int64 [N, 3], the crop, y and x of each pixel.
+        side: S, of the square crops, pixels.
+
+    Returns:
+        A scalar, the mean over the crops that have a pixel.
+    """
+    crop, y, x = sites.unbind(dim=1)
     pixels = torch.bincount(crop)
-    per_crop = errors.new_zeros(len(pixels)).index_add(0, crop, errors) / pixels
-    return torch.log10(per_crop + ERROR_FLOOR).mean()
+    error = restored.new_zeros((len(pixels), side, side, 3))
+    error = error.index_put((crop, y, x), restored - sharp)
+    spectrum = torch.fft.fft2(error, dim=(1, 2), norm="ortho")
+    mean = _moduli(spectrum).mean(dim=(1, 2, 3))
+    some = pixels > 0
+    scale = (pixels.clamp_min(1) / side**2).sqrt()
+    return ((mean / scale) * some).sum() / some.sum().clamp_min(1)
+
+
+def _moduli(spectrum: Tensor) -> Tensor:
+    """Absolute values, with a gradient at zero too."""
+    moduli: Tensor = (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
+    return moduli
+
+
+def _crop_means(errors: Tensor, crop: Tensor) -> Tensor:
+    """Means of f32 [N] over the pixels of each crop."""
+    pixels = torch.bincount(crop)
+    return errors.new_zeros(len(pixels)).index_add(0, crop, errors) / pixels
 
 
 def trajectory_loss(motion: Tensor, truth: Tensor) -> Tensor:

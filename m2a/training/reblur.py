@@ -13,11 +13,11 @@ from torch import Tensor
 from m2a.models.gathered import Tables
 from m2a.models.restorer import trajectory_times
 from m2a.training.light import DECODING
+from m2a.training.losses import charbonnier
 
 EXPOSURE_POINTS = 15
 """Points at which a trajectory is sampled: every 4 pixels on one of 60."""
 
-_CHARBONNIER = 1e-3
 _LINEAR_BELOW = 0.0031308
 
 
@@ -80,8 +80,7 @@ def reblur_loss(blurred: Tensor, sharp: Tensor, sites: Tensor, motion: Tensor) -
         its crop.
     """
     light, inside = reblur(sharp, sites, motion)
-    difference = to_display(light) - blurred
-    error = (difference.square() + _CHARBONNIER**2).sqrt().mean(dim=1)
+    error = charbonnier(to_display(light) - blurred)
     return (error * inside).sum() / inside.sum().clamp_min(1)
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from m2a.training.losses import ERROR_FLOOR, mask_loss, reconstruction_loss, trajectory_loss
+from m2a.training.losses import (
+    CHARBONNIER,
+    ERROR_FLOOR,
+    charbonnier_loss,
+    frequency_loss,
+    mask_loss,
+    reconstruction_loss,
+    trajectory_loss,
+)
 
 EXACT = 1e-6
 """Float32 rounding of a handful of operations."""
@@ -51,6 +60,52 @@ def test_the_gradient_of_a_crop_does_not_depend_on_its_contrast():
         reconstruction_loss(restored, torch.zeros((2, 3)), crops(0, 0)).backward()
         gradients.append(restored.grad * error)
     assert torch.allclose(*gradients, rtol=0.012)  # the floor shifts them by 1 %
+
+
+def test_charbonnier_is_the_absolute_error_but_near_zero():
+    sharp = torch.zeros((3, 3))
+    restored = torch.tensor([[0.3, -0.1, 0.2], [0.0] * 3, [0.0] * 3])
+    loss = charbonnier_loss(restored, sharp, crops(0, 1, 1))
+    assert loss.item() == pytest.approx((0.2 + CHARBONNIER) / 2, abs=1e-5)
+
+
+def sites_of(mask):
+    return torch.from_numpy(np.argwhere(mask))
+
+
+class TestFrequencyLoss:
+    def test_a_constant_error_of_a_whole_crop_is_one_frequency(self):
+        """All its energy c²·S² lies in one of S² values: their mean modulus is c·S / S²."""
+        sites = sites_of(np.ones((1, 16, 16), bool))
+        sharp = torch.zeros((256, 3))
+        assert frequency_loss(sharp + 0.5, sharp, sites, 16).item() == pytest.approx(
+            0.5 / 16, rel=1e-4
+        )
+
+    def test_a_single_wrong_pixel_is_all_frequencies_alike(self):
+        """Its modulus is e/S everywhere, and one pixel of S² takes away the S."""
+        sites = torch.tensor([[0, 3, 5]])
+        error = torch.full((1, 3), 0.25)
+        assert frequency_loss(error, 0 * error, sites, 32).item() == pytest.approx(0.25)
+
+    @pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
+    def test_noise_costs_alike_in_masks_of_all_sizes(self, share):
+        rng = np.random.default_rng(0)
+        sites = sites_of(rng.random((3, 64, 64)) < share)
+        noise = 0.1 * torch.from_numpy(rng.standard_normal((len(sites), 3)).astype(np.float32))
+        loss = frequency_loss(noise, torch.zeros_like(noise), sites, 64).item()
+        assert loss == pytest.approx(0.1 * math.sqrt(math.pi) / 2, rel=0.05)
+
+    def test_crops_without_a_pixel_do_not_count(self):
+        error = torch.full((1, 3), 0.25)
+        alone = frequency_loss(error, 0 * error, torch.tensor([[0, 3, 5]]), 32)
+        after_two = frequency_loss(error, 0 * error, torch.tensor([[2, 3, 5]]), 32)
+        assert torch.equal(alone, after_two)
+
+    def test_a_perfect_restoration_has_a_finite_gradient(self):
+        restored = torch.zeros((1, 3), requires_grad=True)
+        frequency_loss(restored, torch.zeros((1, 3)), torch.tensor([[0, 1, 1]]), 32).backward()
+        assert torch.isfinite(restored.grad).all()
 
 
 def trajectories(*rows):
