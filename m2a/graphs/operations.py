@@ -6,14 +6,21 @@ that should answer at once; `onnx` is not needed there and takes longer to impor
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from m2a.graphs import proto_fields as fields
 from m2a.graphs.wire import Message, written
 
 __all__ = ["Network", "Operation", "integer_attribute"]
+
+MOST_DIMENSIONS = 8
+"""Of a constant that is read. A graph of m2a has four at most; a crafted one could have any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +32,14 @@ class Operation:
         inputs: names of tensors.
         outputs: likewise.
         attributes: each serialised.
+        domain: of the operator; empty for ONNX's own.
     """
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: tuple[bytes | memoryview, ...] = ()
+    domain: str = ""
 
     @classmethod
     def read(cls, node: Message) -> Operation:
@@ -40,6 +49,7 @@ class Operation:
             inputs=tuple(node.texts(fields.Node.INPUT)),
             outputs=tuple(node.texts(fields.Node.OUTPUT)),
             attributes=tuple(node.parts(fields.Node.ATTRIBUTE)),
+            domain=node.text(fields.Node.DOMAIN),
         )
 
     def serialised(self) -> bytes:
@@ -51,6 +61,7 @@ class Operation:
                 written(fields.Node.NAME, f"node_{self.outputs[0]}"),
                 written(fields.Node.OP_TYPE, self.operator),
                 written(fields.Node.ATTRIBUTE, *self.attributes),
+                written(fields.Node.DOMAIN, self.domain),
             )
         )
 
@@ -62,11 +73,10 @@ class Operation:
 
     def renamed(self, names: Mapping[str, str]) -> Operation:
         """The same operation on other tensors."""
-        return Operation(
-            operator=self.operator,
+        return replace(
+            self,
             inputs=tuple(names.get(name, name) for name in self.inputs),
             outputs=tuple(names.get(name, name) for name in self.outputs),
-            attributes=self.attributes,
         )
 
 
@@ -113,39 +123,70 @@ class Network:
         tensor = self.weights.get(name)
         return None if tensor is None else tensor.count(fields.Tensor.DIMS)
 
+    def array(self, name: str) -> NDArray[Any] | None:
+        """A constant; None where `name` is none, is empty, or is not stored as raw bytes."""
+        tensor = self.weights.get(name)
+        if tensor is None or fields.Tensor.RAW_DATA not in tensor:
+            return None
+        dtype = _DTYPES.get(tensor.number(fields.Tensor.DATA_TYPE))
+        (raw, *_) = tensor.parts(fields.Tensor.RAW_DATA)
+        if dtype is None or tensor.count(fields.Tensor.DIMS) > MOST_DIMENSIONS:
+            return None
+        shape = tensor.numbers(fields.Tensor.DIMS)
+        if not raw or prod(shape) * dtype.itemsize != len(raw):
+            return None
+        return np.frombuffer(raw, dtype).reshape(shape)
+
     def integers(self, name: str) -> tuple[int, ...] | None:
         """A constant vector of int64; None where `name` is none, or is stored otherwise."""
-        tensor = self.weights.get(name, Message(b""))
-        if (
-            tensor.number(fields.Tensor.DATA_TYPE) != fields.Tensor.TYPE_INT64
-            or fields.Tensor.RAW_DATA not in tensor
-        ):
+        array = self.array(name)
+        if array is None or array.dtype != np.int64 or array.ndim != 1:
             return None
-        (raw, *_) = tensor.parts(fields.Tensor.RAW_DATA)
-        return struct.unpack(f"<{len(raw) // 8}q", raw[: len(raw) // 8 * 8])
+        return tuple(array.tolist())
 
     def with_operations(
-        self, operations: Iterable[Operation], constants: Mapping[str, Sequence[int]]
+        self, operations: Iterable[Operation], constants: Mapping[str, NDArray[Any]]
     ) -> bytes:
         """Serialises the model with other operations.
 
         Args:
             operations: all of them, each after those it reads from.
-            constants: names → vectors of int64 that are added to the weights.
+            constants: names → arrays that are added to the weights, of a type in `_DTYPES`.
         """
-        graph = self._graph.replaced(fields.Graph.NODE, [one.serialised() for one in operations])
-        added = [_vector(name, values) for name, values in constants.items()]
-        return self._model.replaced(
+        listed = list(operations)
+        graph = self._graph.replaced(fields.Graph.NODE, [one.serialised() for one in listed])
+        added = [_tensor(name, values) for name, values in constants.items()]
+        model = self._model.replaced(
             fields.Model.GRAPH, [graph + written(fields.Graph.INITIALIZER, *added)]
         )
+        imported = {
+            entry.text(fields.Opset.DOMAIN)
+            for entry in self._model.messages(fields.Model.OPSET_IMPORT)
+        }
+        missing = {one.domain for one in listed} - imported - {""}
+        return model + written(fields.Model.OPSET_IMPORT, *map(_opset, sorted(missing)))
 
 
-def _vector(name: str, values: Sequence[int]) -> bytes:
+_DTYPES: Mapping[int, np.dtype[Any]] = {
+    1: np.dtype("<f4"),
+    2: np.dtype("u1"),
+    3: np.dtype("i1"),
+    fields.Tensor.TYPE_INT64: np.dtype("<i8"),
+}
+"""ONNX's number of a type → NumPy's."""
+
+
+def _tensor(name: str, values: NDArray[Any]) -> bytes:
+    (data_type,) = (number for number, dtype in _DTYPES.items() if dtype == values.dtype)
     return b"".join(
         (
-            written(fields.Tensor.DIMS, len(values)),
-            written(fields.Tensor.DATA_TYPE, fields.Tensor.TYPE_INT64),
+            written(fields.Tensor.DIMS, *values.shape),
+            written(fields.Tensor.DATA_TYPE, data_type),
             written(fields.Tensor.NAME, name),
-            written(fields.Tensor.RAW_DATA, struct.pack(f"<{len(values)}q", *values)),
+            written(fields.Tensor.RAW_DATA, values.astype(_DTYPES[data_type]).tobytes()),
         )
     )
+
+
+def _opset(domain: str) -> bytes:
+    return written(fields.Opset.DOMAIN, domain) + written(fields.Opset.VERSION, 1)

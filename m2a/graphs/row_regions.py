@@ -4,7 +4,7 @@ The products of the restorer read gathered features: nine neighbours of each sit
 children where the resolution halves, four corners around every point of a trajectory in the motion
 analyzer. From the gather on, a site's result depends on its own rows alone, so that the sites may
 be computed in any portions. A region is all that does so, from the gathers to the last operation
-before something else is mixed in.
+before something else is mixed in; in INT8 it may end before its last product.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from m2a.graphs.integer_products import PRODUCT
 from m2a.graphs.operations import Network, Operation
 
 __all__ = ["Region", "find_regions"]
@@ -25,13 +26,17 @@ _ARITY = {
     "Gather": 2,
     "Gemm": 3,
     "MatMul": 2,
+    PRODUCT: 7,
     "Mul": 2,
+    "QuantizeLinear": 3,
     "Reshape": 2,
     "Split": 1,
 }
 """Inputs of the operators that are looked at; Concat appends the row of an absent site."""
 
-_PRODUCTS = frozenset({"Gemm", "MatMul"})
+_PRODUCTS = frozenset({"Gemm", "MatMul", PRODUCT})
+
+_FP32_BYTES = 4
 
 MOST_REGIONS = 64
 """A restorer has some fourteen. More are not looked at: a crafted graph could have any number."""
@@ -120,7 +125,8 @@ class _Graph:
 
     def is_matrix_of_rows(self, tensor: str) -> bool:
         """Whether a tensor has two dimensions, as features with the row of an absent site have."""
-        joined = self.written_by(tensor, "Concat")
+        rounded = self.written_by(tensor, "QuantizeLinear")
+        joined = self.written_by(tensor if rounded is None else rounded.inputs[0], "Concat")
         return (
             joined is not None
             and joined.integer("axis") == 0
@@ -163,10 +169,27 @@ def _region(graph: _Graph, level: int, sites: str, gathers: list[int]) -> Region
             places.add(place)
             made |= set(operation.outputs)
             cuts += columns
-    ordered = tuple(sorted(places))
+    ordered = _up_to_bytes(graph.network, tuple(sorted(places)))
+    made = {name for place in ordered for name in graph.operations[place].outputs}
     refusal = _refusal(graph, ordered, gathers, made)
     cut = tuple(dict.fromkeys(cuts))
     return Region(level=level, sites=sites, cuts=cut, operations=ordered, refusal=refusal)
+
+
+def _up_to_bytes(network: Network, places: tuple[int, ...]) -> tuple[int, ...]:
+    """Leaves a last product out where the bytes that it reads are fewer than those it writes.
+
+    What leaves a region is copied once more, where its slices are joined. One product stays.
+    """
+    *_, before, last = [network.operations[place] for place in (0, *places)]
+    rounded = before.operator == "QuantizeLinear" and before.outputs == last.inputs[:1]
+    weight = network.array(last.inputs[1]) if last.operator == PRODUCT and rounded else None
+    wide = weight is None or weight.shape[0] >= _FP32_BYTES * weight.shape[1]
+    return places if wide or not _has_product(network, places[:-1]) else places[:-1]
+
+
+def _has_product(network: Network, places: tuple[int, ...]) -> bool:
+    return any(network.operations[place].operator in _PRODUCTS for place in places)
 
 
 def _keeps_rows(network: Network, operation: Operation, made: set[str], columns: list[str]) -> bool:
@@ -183,6 +206,10 @@ def _keeps_rows(network: Network, operation: Operation, made: set[str], columns:
         return len(shape) == 2 and shape[0] == -1 and shape[1] > 0
     if operation.operator == "MatMul":
         return network.rank(inputs[1]) == 2
+    if operation.operator == "QuantizeLinear":
+        return all(network.rank(name) == 0 for name in inputs[1:])
+    if operation.operator == PRODUCT:
+        return network.rank(inputs[1]) == 2 and not made & set(inputs[1:])
     if operation.operator == "Gemm":
         return (
             network.rank(inputs[1]) == 2
@@ -204,7 +231,7 @@ def _refusal(
         if not graph.is_matrix_of_rows(features):
             return f"{features}, from which {result} gathers, is not known to be a matrix"
     inside = set(places)
-    if not any(graph.operations[place].operator in _PRODUCTS for place in inside):
+    if not _has_product(graph.network, places):
         return f"no product follows {graph.operations[places[0]].outputs[0]}"
     leaving = made & graph.network.outputs
     for place, operation in enumerate(graph.operations):

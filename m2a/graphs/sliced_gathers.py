@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from m2a.graphs.operations import Network, Operation, integer_attribute
 from m2a.graphs.row_regions import Region, find_regions
 
@@ -81,9 +83,9 @@ class _Cuts:
         self._sites, self._name = sites, f"{_PREFIX}{sites}"
         self._done: set[str] = set()
         self.constants = {
-            f"{self._name}/lower": list(range(slices)),
-            f"{self._name}/upper": list(range(1, slices + 1)),
-            f"{self._name}/slices": [slices],
+            f"{self._name}/lower": np.arange(slices),
+            f"{self._name}/upper": np.arange(slices) + 1,
+            f"{self._name}/slices": np.array([slices]),
         }
 
     def sizes(self) -> list[Operation]:

@@ -63,6 +63,20 @@ class Message:
         packed = (memoryview(part) for part in self._parts.get(field, []))
         return len(self._numbers.get(field, [])) + sum(map(_numbers_in, packed))
 
+    def numbers(self, field: int) -> list[int]:
+        """The entries of a repeated integer, those that stand one by one before the packed ones.
+
+        Raises:
+            WireError: a packed one is cut off.
+        """
+        entries = list(self._numbers.get(field, []))
+        for part in self._parts.get(field, []):
+            place = 0
+            while place < len(part):
+                value, place = _varint(part, place)
+                entries.append(value)
+        return entries
+
     def text(self, field: int) -> str:
         """A string; empty where it is absent.
 

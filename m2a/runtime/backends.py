@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BackendError, MissingDependencyError, UsageError, install_advice
-from m2a.graphs.sliced_gathers import slice_gathers
+from m2a.graphs.for_cpu import rewrite_for_cpu
 from m2a.machine.cores import usable_cores
 from m2a.runtime.arena import share_arena
 from m2a.runtime.io_binding import BoundSession
@@ -62,7 +62,7 @@ class OrtBackend:
 
 BACKENDS: Mapping[str, OrtBackend] = {
     "ort-cpu": OrtBackend(
-        provider="CPUExecutionProvider", options={}, extra="cpu", rewrite=slice_gathers
+        provider="CPUExecutionProvider", options={}, extra="cpu", rewrite=rewrite_for_cpu
     ),
     "ort-cuda": OrtBackend(
         provider="CUDAExecutionProvider", options={"use_tf32": "0"}, extra="gpu", memory="cuda"

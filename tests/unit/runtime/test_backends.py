@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from m2a.errors import BackendError, MissingDependencyError, UsageError
-from m2a.graphs.sliced_gathers import slice_gathers
+from m2a.graphs.for_cpu import rewrite_for_cpu
 from m2a.runtime.backends import BACKENDS, open_runners
 from m2a.runtime.bundle import open_bundle
 from m2a.runtime.loading import load
@@ -132,7 +132,7 @@ def test_a_graph_is_rewritten_for_the_cpu_but_not_where_it_is_the_reference(grap
         return content
 
     chosen = BACKENDS["ort-cpu"]
-    assert chosen.rewrite is slice_gathers
+    assert chosen.rewrite is rewrite_for_cpu
     monkeypatch.setitem(BACKENDS, "ort-cpu", dataclasses.replace(chosen, rewrite=rewrite))
     open_one(graph, backend="ort-cpu", optimize=False)
     assert rewritten == []
