@@ -1,8 +1,9 @@
 """The INT8 variant of an FP32 graph (DESIGN section 6): Q/DQ where runtimes fuse it.
 
 In INT8 are the convolutions of the mask graph and, of the restoration graph, the products over
-gathered rows, which hold most of its arithmetic and nearly all the bytes that it moves. In FP32
-stay norms, gates, residual connections, 1×1 products, trajectories and the final residual.
+gathered rows, which hold most of its arithmetic and nearly all the bytes that it moves, and the 1×1
+products whose result is added to features. In FP32 stay the first product, of the picture's own
+values, norms, gates, residual connections, trajectories and the final residual.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import onnx
 from m2a.errors import PrecisionError
 from m2a.graphs.bias_gemm import fuse_biases
 from m2a.graphs.int8_convolutions import convolutions, quantize_convolutions
-from m2a.graphs.int8_products import gathered_products, quantize_products
+from m2a.graphs.int8_products import products, quantize_products
 
 
 def quantizable(model: onnx.ModelProto) -> dict[str, str]:
     """What can be computed in INT8: name of a weight → the tensor that it multiplies."""
-    return convolutions(model.graph) | gathered_products(model.graph)
+    return convolutions(model.graph) | products(model.graph)
 
 
 def to_int8(

@@ -1,13 +1,19 @@
-"""Graph rewrite: products over gathered rows in INT8.
+"""Graph rewrite: products in INT8.
 
     MatMul(Reshape(Gather(x, rows)), W)
       →  MatMul(DQ(Q(Reshape(Gather(DQ(Q(x)), rows)))), DQ(W₈))
+    MatMul(x, W)
+      →  MatMul(DQ(Q(x)), DQ(W₈))
 
-with one scale for both pairs. Gathering and reshaping move elements and change none, so that they
-commute with Q and DQ, and the second pair rounds what is rounded already: it changes nothing. A
-runtime can therefore gather the INT8 rows themselves, a quarter of the bytes, and multiply them as
-they come. A row that is absent reads as zeros, which INT8 holds exactly, since the zero point is 0.
-W has a scale for each output channel; the bias stays a float Add behind it.
+The first are the convolutions, over gathered rows. The second are the 1×1 convolutions whose result
+is added to features, and goes nowhere else: what they add is small beside what it is added to. So
+the first one, of the picture's own values, the displacements and the final residual stay in FP32.
+
+Of gathered rows both pairs have one scale. Gathering and reshaping move elements and change none,
+so that they commute with Q and DQ, and the second pair rounds what is rounded already: it changes
+nothing. A runtime can therefore gather the INT8 rows themselves, a quarter of the bytes, and
+multiply them as they come. A row that is absent reads as zeros, which INT8 holds exactly, since the
+zero point is 0. W has a scale for each output channel; the bias stays a float Add behind it.
 
 Where a processor has no INT8 dot product (VNNI), ONNX Runtime multiplies by `vpmaddubsw`, which
 adds two products of an unsigned and a signed byte in 16 bits and saturates. |W₈| ≤ 64 keeps
@@ -26,13 +32,17 @@ from m2a.graphs.quantization import QuantizedTensors, activation_scale, replace_
 LARGEST_WEIGHT = 64
 
 
-def gathered_products(graph: onnx.GraphProto) -> dict[str, str]:
-    """The products that the rewrite applies to: name of the weight → the tensor it gathers from."""
+def products(graph: onnx.GraphProto) -> dict[str, str]:
+    """The products that the rewrite applies to: name of the weight → the tensor that is rounded.
+
+    That is the one which is gathered from, where rows are gathered, and else the left factor.
+    """
     readers = _Readers(graph)
     found = {}
     for node in graph.node:
         if node.op_type == "MatMul" and readers.refusal(node) is None:
-            found[node.input[1]] = readers.gather_of(node).input[0]
+            gather = readers.gather_of(node)
+            found[node.input[1]] = (node if gather is None else gather).input[0]
     return found
 
 
@@ -44,11 +54,11 @@ def refusal(graph: onnx.GraphProto, node: onnx.NodeProto) -> str | None:
 def quantize_products(
     model: onnx.ModelProto, ranges: Mapping[str, float], *, keep: Collection[str] = ()
 ) -> int:
-    """Puts the products over gathered rows into INT8.
+    """Puts products into INT8.
 
     Args:
         model: changed in place.
-        ranges: tensor → the largest |x| to keep, of each that `gathered_products` names.
+        ranges: tensor → the largest |x| to keep, of each that `products` names.
         keep: names of weights whose products stay in FP32.
 
     Returns:
@@ -58,11 +68,11 @@ def quantize_products(
         KeyError: a tensor has no range.
     """
     graph = model.graph
-    wanted = {name: x for name, x in gathered_products(graph).items() if name not in keep}
+    wanted = {name: x for name, x in products(graph).items() if name not in keep}
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     tensors, readers = QuantizedTensors(graph), _Readers(graph)
-    products = [n for n in graph.node if n.op_type == "MatMul" and n.input[1] in wanted]
-    gathers = {readers.gather_of(node).name: node for node in products}
+    multiplied = [n for n in graph.node if n.op_type == "MatMul" and n.input[1] in wanted]
+    gathers = {gather.name for node in multiplied if (gather := readers.gather_of(node))}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.name in gathers:
@@ -84,7 +94,7 @@ def quantize_products(
             nodes += [*pair, stored]
         nodes.append(node)
     replace_nodes(graph, nodes)
-    return len(products)
+    return len(multiplied)
 
 
 class _Readers:
@@ -96,15 +106,18 @@ class _Readers:
         }
         self._constants = {tensor.name for tensor in graph.initializer}
         self._outputs = {value.name for value in graph.output}
-        self._reads: dict[str, int] = {}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
             for name in node.input:
-                self._reads[name] = self._reads.get(name, 0) + 1
+                self._readers.setdefault(name, []).append(node)
 
-    def gather_of(self, node: onnx.NodeProto) -> onnx.NodeProto:
-        """The Gather of a product that the rewrite applies to."""
-        made: onnx.NodeProto = self._makers[self._makers[node.input[0]].input[0]]
-        return made
+    def gather_of(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
+        """The Gather whose rows a product multiplies; None where it multiplies other ones."""
+        reshape = self._makers.get(node.input[0])
+        gather = None if reshape is None else self._makers.get(reshape.input[0])
+        if reshape is None or gather is None or reshape.op_type != "Reshape":
+            return None
+        return gather if gather.op_type == "Gather" else None
 
     def refusal(self, node: onnx.NodeProto) -> str | None:
         """See the function of that name."""
@@ -112,14 +125,32 @@ class _Readers:
             return f"{node.name} is a {node.op_type}, not a MatMul"
         if node.input[1] not in self._constants:
             return f"the right factor of {node.name} is no constant"
-        if self._reads[node.input[1]] > 1:
+        if len(self._readers[node.input[1]]) > 1:
             return f"{node.input[1]}, the weight of {node.name}, has other readers"
-        place = node
-        for operator in ("Reshape", "Gather"):
-            made = self._makers.get(place.input[0])
-            if made is None or made.op_type != operator:
-                return f"{node.name} does not multiply gathered rows"
-            if self._reads[place.input[0]] > 1 or place.input[0] in self._outputs:
+        gather = self.gather_of(node)
+        if gather is not None:
+            rows = (node.input[0], gather.output[0])
+            if not all(self._only_reader(name) for name in rows):
                 return f"the rows of {node.name} have other readers"
-            place = made
+        elif not self._is_added_to_features(node.output[0]):
+            return (
+                f"{node.name} multiplies no gathered rows, and its result is not added to "
+                "features alone"
+            )
         return None
+
+    def _only_reader(self, tensor: str) -> onnx.NodeProto | None:
+        readers = self._readers.get(tensor, [])
+        return readers[0] if len(readers) == 1 and tensor not in self._outputs else None
+
+    def _is_added_to_features(self, tensor: str) -> bool:
+        """Follows a product past its bias, and past reshaping and gathering its rows."""
+        while (reader := self._only_reader(tensor)) is not None:
+            if reader.op_type == "Add":
+                (other, *_) = [name for name in reader.input if name != tensor] or [""]
+                if other and other not in self._constants:
+                    return True
+            elif reader.op_type not in ("Gather", "Reshape") or reader.input[0] != tensor:
+                return False
+            tensor = reader.output[0]
+        return False

@@ -210,7 +210,7 @@ class TestInt8:
         assert 12 <= gate["margin_db"] < 60  # and it was INT8 that ran
         done, total = record["products_in_int8"]["restore"]
         assert done > 0
-        assert total == 10
+        assert total == 21
         kept = len(record["kept_in_fp32"])
         everything = sum(total for _, total in record["products_in_int8"].values())
         assert sum(done for done, _ in record["products_in_int8"].values()) == everything - kept

@@ -64,6 +64,22 @@ def product(seed=0, channels=8, width=6):
     ), constants
 
 
+def residual_product(seed=0):
+    """x [N, 8], skip [N, 6] → x · W + b + skip."""
+    random = RNG(seed)
+    constants = {
+        "W": random.normal(size=(8, 6)).astype(np.float32),
+        "b": random.normal(size=6).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["product"], "matmul"),
+        helper.make_node("Add", ["product", "b"], ["biased"], "bias"),
+        helper.make_node("Add", ["skip", "biased"], ["y"], "add"),
+    ]
+    inputs = {"x": ["N", 8], "skip": ["N", 6]}
+    return model_of(nodes, inputs, {"y": ["N", 6]}, constants), constants
+
+
 def run(model, feeds, **options):
     (runner,) = open_runners([model.SerializeToString()], backend="ort-cpu", **options)
     return runner.run(feeds)
@@ -151,6 +167,37 @@ class TestProducts:
             *("QuantizeLinear", "Gather", "Reshape", "MatMulIntegerToFloat", "Add")
         ]
 
+    @pytest.mark.parametrize("optimize", [True, False])
+    def test_a_product_that_is_added_to_features_equals_numpys_rounding(self, optimize):
+        model, constants = residual_product()
+        random = RNG(5)
+        feeds = {
+            "x": random.normal(size=(7, 8)).astype(np.float32),
+            "skip": random.normal(size=(7, 6)).astype(np.float32),
+        }
+        assert int8_products.quantize_products(model, {"x": 2.0}) == 1
+        onnx.checker.check_model(model, full_check=True)
+        stored, scales = quantize_weights(constants["W"], axis=1, largest=64)
+        rounded = fake_quantize(feeds["x"], 2.0 / 127)
+        expected = rounded @ (stored * scales) + constants["b"] + feeds["skip"]
+        found = run(model, feeds, optimize=optimize)["y"]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda g: setattr(g.node[2], "op_type", "Mul"),
+            lambda g: g.node[2].input.__setitem__(0, "b"),
+            lambda g: g.node.append(helper.make_node("Tanh", ["biased"], ["z"], "tanh")),
+            lambda g: g.output.append(helper.make_empty_tensor_value_info("biased")),
+        ],
+    )
+    def test_a_product_that_goes_elsewhere_stays(self, change):
+        model, _ = residual_product()
+        change(model.graph)
+        assert int8_products.products(model.graph) == {}
+        assert "not added to features" in int8_products.refusal(model.graph, model.graph.node[0])
+
     def test_what_is_named_stays(self):
         model, _ = product()
         before = model.SerializeToString()
@@ -171,7 +218,7 @@ class TestProducts:
         model, _ = product()
         change(model.graph)
         assert reason in int8_products.refusal(model.graph, model.graph.node[2])
-        assert int8_products.gathered_products(model.graph) == {}
+        assert int8_products.products(model.graph) == {}
 
 
 class TestConvolutions:
@@ -263,14 +310,19 @@ class TestVariant:
         to_int8(tiny_graphs[name], dict.fromkeys(quantizable(tiny_graphs[name]).values(), 6.0))
         assert tiny_graphs[name].SerializeToString() == before
 
-    def test_all_convolutions_and_all_gathered_products_are_in_int8(self, variants):
-        """Of the tiny restorer: 7 blocks and 3 downsamplings."""
+    def test_all_convolutions_and_all_products_but_three_are_in_int8(self, tiny_graphs, variants):
+        """Of the tiny restorer: 7 blocks of two, 3 steps down, 3 up, the mix of trajectories."""
         mask, restore = (operators(variants[name]) for name in ("mask", "restore"))
         # A weight each, and a pair for each tensor that convolutions read.
         assert mask.count("DequantizeLinear") == mask.count("QuantizeLinear") + mask.count("Conv")
-        assert restore.count("MatMul") == 10
-        assert restore.count("QuantizeLinear") == 20
-        assert restore.count("DequantizeLinear") == 30
+        assert restore.count("MatMul") == 7 * 2 + 3 + 3 + 1
+        assert restore.count("QuantizeLinear") == 10 * 2 + 11
+        assert restore.count("DequantizeLinear") == 10 * 3 + 11 * 2
+        graph = tiny_graphs["restore"].graph
+        single = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
+        assert single - set(int8_products.products(graph)) == {
+            f"restorer.{name}.weight" for name in ("stem", "motion.coefficients", "head")
+        }
 
     def test_ranges_that_are_missing_are_named(self, tiny_graphs):
         model = tiny_graphs["restore"]
