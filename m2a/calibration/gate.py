@@ -6,6 +6,7 @@ little blur counts little; truth, where it is known, is a mean over the photos, 
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -124,8 +125,9 @@ class _Outcome:
     active: NDArray[np.bool_]
     residual: NDArray[np.float32]
 
+    @functools.cached_property
     def spread(self) -> NDArray[np.float32]:
-        """The residual f32 [H, W, 3], zero where nothing is restored."""
+        """The residual f32 [H, W, 3], zero where nothing is restored; made once."""
         whole = np.zeros((*self.active.shape, 3), np.float32)
         whole[self.active] = self.residual
         return whole
@@ -163,7 +165,8 @@ class Judge:
         for number, photo in enumerate(self._photos):
             self._progress(f"FP32 on {photo.path.name} ({number + 1} of {len(self._photos)})")
             outcome = _deblurred(self._single, read_photo(photo.path).pixels)
-            np.savez(self._place / f"{number}.npz", **vars(outcome))
+            arrays = {name: getattr(outcome, name) for name in _Outcome.__annotations__}
+            np.savez(self._place / f"{number}.npz", **arrays)
             restored += len(outcome.residual)
         if not restored:
             raise UsageError(
@@ -230,7 +233,7 @@ class _Pooled:
         self._both += masks.both
         self._either += masks.predicted + masks.true - masks.both
         union = expected.active | found.active
-        truth, residual = expected.spread()[union], found.spread()[union]
+        truth, residual = expected.spread[union], found.spread[union]
         self._error += float(np.square(residual - truth, dtype=np.float64).sum())
         self._power += float(np.square(truth, dtype=np.float64).sum())
         self._pixels += int(union.sum())
@@ -252,7 +255,7 @@ class _Pooled:
         before = _unit(pixels)
         psnrs = []
         for outcome in (expected, found):
-            after = np.clip(before + outcome.spread(), 0, 1)
+            after = np.clip(before + outcome.spread, 0, 1)
             error = float(np.square(after[inside] - truth[inside], dtype=np.float64).mean())
             psnrs.append(finite_psnr(_decibels(1.0, error)))
         self._losses.append(psnrs[0] - psnrs[1])

@@ -1,7 +1,8 @@
 """Ranges that were measured before, used again only for the very same question.
 
-A file holds all that the ranges depend on: graphs, photos in their order, method, threshold,
-dilation and versions. One that says anything else is stale: it is refused, and measured anew.
+A file holds all that the ranges depend on: graphs, tensors, photos in their order, method,
+threshold, dilation and versions. One that says anything else is stale, and one whose content has
+another SHA-256 than it says is damaged: both are refused, and measured anew.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from typing import Any
 
 from m2a._version import __version__
 from m2a.calibration.photos import Photo, digest_of
-from m2a.calibration.ranges import Ranges, measure_ranges
+from m2a.calibration.ranges import Ranges, measure_ranges, tensors_of
 from m2a.files import atomic_write, read_regular
 from m2a.runtime.backends import import_onnxruntime
 from m2a.runtime.bundle import GRAPHS, Bundle
 
 MAX_FILE = 2**20
 """Bytes; ours have some thousands."""
+
+_DIGEST = "sha256"
 
 
 def cached_ranges(
@@ -58,10 +61,11 @@ def cached_ranges(
     ranges = measure_ranges(bundle, photos, method=method, max_memory=max_memory, progress=progress)
     if file is not None:
         measured = {"ranges": ranges.largest, "restored": ranges.restored}
-        content = json.dumps({**question, **measured}, indent=2) + "\n"
+        content = {**question, **measured}
+        signed = json.dumps({**content, _DIGEST: _digest(content)}, indent=2) + "\n"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(file, content.encode(), overwrite=True)
+            atomic_write(file, signed.encode(), overwrite=True)
         except OSError as error:
             progress(f"the ranges are not kept: {file}: {error.strerror}")
     return ranges
@@ -72,6 +76,7 @@ def _question(bundle: Bundle, photos: Sequence[Photo], method: str) -> dict[str,
     runtime = import_onnxruntime(extra="cpu")
     return {
         "graphs": {name: bundle.graphs["fp32"][name].sha256 for name in GRAPHS},
+        "tensors_sha256": _digest(tensors_of(bundle)),
         "method": method,
         "threshold": bundle.threshold,
         "dilate": bundle.dilate,
@@ -85,16 +90,21 @@ def _question(bundle: Bundle, photos: Sequence[Photo], method: str) -> dict[str,
     }
 
 
+def _digest(content: Any) -> str:  # noqa: ANN401 - any JSON value
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _name(question: dict[str, Any]) -> str:
     """One file for each model and method: newer ranges take the place of older."""
-    named = json.dumps([question["graphs"], question["method"]], sort_keys=True)
-    return hashlib.sha256(named.encode()).hexdigest()[:16]
+    return _digest([question["graphs"], question["method"]])[:16]
 
 
 def _read(file: Path, question: dict[str, Any]) -> tuple[Ranges | None, str]:
     """The ranges, or None and why they are refused."""
     try:
         content = json.loads(read_regular(file, limit=MAX_FILE))
+        if content.pop(_DIGEST) != _digest(content):
+            return None, "the file is damaged (its content has another SHA-256 than it says)"
         stored = {key: content.get(key) for key in question}
         other = [key for key in question if stored[key] != question[key]]
         if other:

@@ -83,11 +83,7 @@ def measure_ranges(
         ImageError: a photo cannot be read.
         BackendError: the backend failed.
     """
-    graphs = {name: bundle.graph(name, precision="fp32") for name in GRAPHS}
-    tensors = {
-        name: sorted(set(quantizable(onnx.load_model_from_string(graph)).values()))
-        for name, graph in graphs.items()
-    }
+    graphs, tensors = _graphs_of(bundle), tensors_of(bundle)
     with contextlib.ExitStack() as stack:
         calibrators = {
             name: stack.enter_context(_Calibrator(tensors[name], method)) for name in GRAPHS
@@ -107,6 +103,18 @@ def measure_ranges(
             raise no_blur_in(photos, bundle.threshold)
         largest = {name: calibrators[name].largest() for name in GRAPHS}
         return Ranges(largest=largest, restored=tuple(restored))
+
+
+def tensors_of(bundle: Bundle) -> dict[str, list[str]]:
+    """Graph → the tensors whose ranges are measured, all that can be rounded."""
+    return {
+        name: sorted(set(quantizable(onnx.load_model_from_string(graph)).values()))
+        for name, graph in _graphs_of(bundle).items()
+    }
+
+
+def _graphs_of(bundle: Bundle) -> dict[str, bytes]:
+    return {name: bundle.graph(name, precision="fp32") for name in GRAPHS}
 
 
 class _Calibrator:

@@ -155,6 +155,29 @@ class TestCache:
             self.ask(sensitive_bundle, calibrating, tmp_path, method)
         assert measured == ["minmax", "entropy"]
 
+    def test_a_changed_figure_is_noticed(self, sensitive_bundle, calibrating, tmp_path, measured):
+        """It is a range still, of the same question, and not the one that was measured."""
+        self.ask(sensitive_bundle, calibrating, tmp_path)
+        (file,) = tmp_path.glob("*.json")
+        changed = file.read_text().replace('"b": 1.0', '"b": 7.0')
+        assert changed != file.read_text()
+        file.write_text(changed)
+        told = []
+        assert self.ask(sensitive_bundle, calibrating, tmp_path, told=told).largest["restore"] == {
+            "b": 2.0
+        }
+        assert "the file is damaged (its content has another SHA-256" in told[0]
+
+    def test_ranges_of_other_tensors_are_stale(
+        self, sensitive_bundle, calibrating, tmp_path, measured, monkeypatch
+    ):
+        self.ask(sensitive_bundle, calibrating, tmp_path)
+        monkeypatch.setattr(range_cache, "tensors_of", lambda bundle: {"mask": ["a"]})
+        told = []
+        self.ask(sensitive_bundle, calibrating, tmp_path, told=told)
+        assert "stale, of other tensors_sha256" in told[0]
+        assert len(measured) == 2
+
     @pytest.mark.parametrize("content", ["", "[]", "{}", "range", "count"])
     def test_a_damaged_one_is_measured_anew(
         self, sensitive_bundle, calibrating, tmp_path, measured, content
@@ -162,12 +185,13 @@ class TestCache:
         self.ask(sensitive_bundle, calibrating, tmp_path)
         (file,) = tmp_path.glob("*.json")
         stored = json.loads(file.read_text())
-        if content == "range":
-            stored["ranges"]["mask"]["a"] = float("inf")
-            content = json.dumps(stored)
-        elif content == "count":
-            stored["restored"].pop()
-            content = json.dumps(stored)
+        if content in ("range", "count"):  # of a writer that signs what it should not
+            if content == "range":
+                stored["ranges"]["mask"]["a"] = float("inf")
+            else:
+                stored["restored"].pop()
+            del stored["sha256"]
+            content = json.dumps({**stored, "sha256": range_cache._digest(stored)})
         file.write_text(content)
         told = []
         self.ask(sensitive_bundle, calibrating, tmp_path, told=told)
