@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from m2a.engines.execution import EngineExecution
 from m2a.engines.machine import Machine, this_machine
 from m2a.engines.pycuda_device import PycudaDevice, import_pycuda
-from m2a.engines.selection import choose_engines
+from m2a.engines.selection import MissingEnginesError, choose_engines
 from m2a.engines.tensorrt import find_tensorrt
 from m2a.errors import BackendError, EngineError, MissingDependencyError
 from m2a.runtime.bundle import GRAPHS, Bundle
@@ -98,15 +98,18 @@ def choose_precision(
 
     Returns:
         The first of them with such engines; the last where there are none, so that opening it says
-        why.
+        why. The reason tells of better ones whose engines are there and will not run.
     """
     machine = this_machine() if machine is None else machine
+    passed_over = []
     for precision in verified:
         try:
             choose_engines(bundle, precision=precision, machine=machine)
-        except EngineError:
+        except MissingEnginesError:
             continue
-        return ChosenPrecision(
-            precision=precision, reason=f"{precision}, the best verified engines that run here"
-        )
+        except EngineError as error:
+            passed_over.append(str(error))
+            continue
+        best = f"{precision}, the best verified engines that run here"
+        return ChosenPrecision(precision=precision, reason="; ".join([best, *passed_over]))
     return ChosenPrecision(precision=verified[-1], reason="no verified engines that run here")

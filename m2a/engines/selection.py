@@ -21,6 +21,10 @@ from m2a.errors import EngineError
 from m2a.runtime.bundle import GRAPHS, Bundle
 
 
+class MissingEnginesError(EngineError):
+    """There are no engines of a precision, as far as can be read."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChosenEngines:
     """Engines that nothing is known against, and whose files are those that were built.
@@ -63,8 +67,9 @@ def choose_engines(bundle: Bundle, *, precision: str, machine: Machine) -> Chose
         The engines.
 
     Raises:
-        EngineError: there are none, or something is against each of them; every reason is told,
-            and the command that builds them again. Or a file is not the one that was built.
+        MissingEnginesError: there are none; the command that builds them is told.
+        EngineError: something is against each of them; every reason is told, and the command that
+            builds them again. Or a file is not the one that was built.
     """
     folder = engines_folder(bundle)
     found: list[tuple[float, Path, Sidecar]] = []
@@ -94,9 +99,18 @@ def choose_engines(bundle: Bundle, *, precision: str, machine: Machine) -> Chose
             f"the {precision} engines in {folder} will not run here. {'. '.join(refused)}. "
             f"Build them again: {found[0][2].rebuild_command}"
         )
+    raise MissingEnginesError(_absent(bundle, precision, folder, others, unreadable))
+
+
+def _absent(
+    bundle: Bundle, precision: str, folder: Path, others: set[str], unreadable: list[str]
+) -> str:
+    """That there are no engines of a precision, and the command that builds them."""
     there = f"; there are {' and '.join(sorted(others))} ones" if others else ""
-    command = shlex.join([*REBUILD, f"--{precision}", "--bundle", str(bundle.path.resolve())])
-    raise EngineError(
+    words = [*REBUILD, f"--{precision}", "--bundle", str(bundle.path.resolve())]
+    if precision == "int8" and precision not in bundle.graphs:
+        words += ["--calibration", "PHOTOS"]  # a folder of blurred ones: no graphs without them
+    return (
         f"found no {precision} engines in {folder}{there}. Build them on the machine that runs "
-        f"them: {command}" + "".join(f" ({fault})" for fault in unreadable)
+        f"them: {shlex.join(words)}" + "".join(f" ({fault})" for fault in unreadable)
     )

@@ -9,7 +9,8 @@ import pytest
 from engine_cases import MACHINE, add_engines
 
 import m2a.engines.selection
-from m2a.engines.selection import choose_engines, engines_folder
+from m2a.engines.deblurrer import choose_precision
+from m2a.engines.selection import MissingEnginesError, choose_engines, engines_folder
 from m2a.errors import EngineError
 from m2a.runtime.bundle import GRAPHS, PACKAGED, open_bundle
 
@@ -86,6 +87,32 @@ def test_without_engines_the_command_that_builds_them_is_named(bundle):
         EngineError, match=f"found no fp16 engines in .*m2a build-engine {expected}"
     ):
         choose_engines(bundle, precision="fp16", machine=MACHINE)
+
+
+def test_the_command_for_int8_names_photos_where_the_graphs_are_to_be_made(
+    bundle, tmp_path, monkeypatch
+):
+    """As in the packaged bundle, which holds none: without photos the command would be refused."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for held in (bundle, open_bundle(PACKAGED)):
+        with pytest.raises(MissingEnginesError, match=r"--int8 --bundle \S+ --calibration PHOTOS$"):
+            choose_engines(held, precision="int8", machine=MACHINE)
+    calibrated = replace(bundle, graphs={**bundle.graphs, "int8": bundle.graphs["fp32"]})
+    with pytest.raises(MissingEnginesError, match=rf"--int8 --bundle {bundle.path}$"):
+        choose_engines(calibrated, precision="int8", machine=MACHINE)
+
+
+def test_better_engines_that_are_passed_over_are_told(bundle):
+    """A stale INT8 engine is no reason to be slower and say nothing."""
+    add_engines(bundle)
+    add_engines(bundle, "new", precision="int8", sources=dict.fromkeys(GRAPHS, "0" * 64))
+    calibrated = replace(bundle, graphs={**bundle.graphs, "int8": bundle.graphs["fp32"]})
+    chosen = choose_precision(calibrated, ("int8", "fp16", "fp32"), machine=MACHINE)
+    assert chosen.precision == "fp32"
+    words = chosen.reason
+    assert words.startswith("fp32, the best verified engines that run here; the int8 engines in")
+    assert "the bundle's graphs changed since: mask" in words
+    assert "fp16" not in words  # of which there are none
 
 
 def test_engines_of_another_precision_are_named_and_not_taken(bundle):
