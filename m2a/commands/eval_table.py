@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from m2a.errors import on_one_line
 from m2a.evaluation.score import Evaluation, Score
 
-_NAME = 24
-
 _COLUMNS: tuple[tuple[str, int, Callable[[Score], float | None], str], ...] = (
     ("gain dB", 8, lambda s: s.gain, "+.2f"),
     ("PSNR", 6, lambda s: s.psnr_before, ".2f"),
@@ -27,14 +25,16 @@ _COLUMNS: tuple[tuple[str, int, Callable[[Score], float | None], str], ...] = (
 
 def table_lines(evaluation: Evaluation) -> Iterator[str]:
     """The lines: what each column means stands in the guide, under the names of the summary."""
+    names = [on_one_line(score.name) for score in evaluation.scores]
+    longest = max(len(name) for name in ["picture", *names])
     headings = "  ".join(f"{heading:>{width}}" for heading, width, _, _ in _COLUMNS)
-    yield f"{'picture':{_NAME}}  {headings}"
-    for score in evaluation.scores:
+    yield f"{'picture':{longest}}  {headings}"
+    for name, score in zip(names, evaluation.scores, strict=True):
         values = "  ".join(
             f"{'-' if (found := value(score)) is None else format(found, form):>{width}}"
             for _, width, value, form in _COLUMNS
         )
-        yield f"{on_one_line(score.name):{_NAME}}  {values}"
+        yield f"{name:{longest}}  {values}"
     yield ""
     for name, value in evaluation.summary().items():
         yield f"{name:26} {_figure(value)}"
