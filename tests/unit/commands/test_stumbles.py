@@ -8,26 +8,14 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
+from command_pictures import draw, lines
 from PIL import Image
 
 from m2a.cli import main
 from m2a.commands.opening import tell_fallback
 from m2a.commands.run_report import nothing_found
-
-
-def draw(path, *, seed=0, size=(32, 40), **options):
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **options)
-    return Path(path)
-
-
-def said(result) -> list[str]:
-    """Standard error without the line that names the bundle."""
-    return [line for line in result.stderr.splitlines() if not line.startswith("bundle:")]
 
 
 class TestWords:
@@ -163,7 +151,7 @@ class TestNothingFound:
         assert found["coverage"] == 0
         assert found["threshold"] == 1
         assert 0 < found["highest_probability"] < 1
-        (line,) = said(invoke("run", "a.png", "-o", "again.png", "--threshold", 1))
+        (line,) = lines(invoke("run", "a.png", "-o", "again.png", "--threshold", 1))
         assert line.startswith("again.png: no motion blur found, no pixel was restored")
         assert "below the threshold of 1" in line
         # The threshold that it proposes does restore something.
@@ -174,12 +162,12 @@ class TestNothingFound:
     def test_an_empty_mask_is_another_matter(self, invoke):
         draw("a.png")
         Image.new("L", (40, 32)).save("mask.png")
-        (line,) = said(invoke("run", "a.png", "-o", "out.png", "--mask-in", "mask.png"))
+        (line,) = lines(invoke("run", "a.png", "-o", "out.png", "--mask-in", "mask.png"))
         assert "the mask that was given is empty" in line
 
     def test_report_says_it_too(self, invoke):
         draw("a.png")
-        page, line = said(invoke("report", "a.png", "-o", "out.html", "--threshold", 1))
+        page, line = lines(invoke("report", "a.png", "-o", "out.html", "--threshold", 1))
         assert " kB" in page
         assert "below the threshold of 1" in line
 
@@ -194,7 +182,7 @@ class TestNothingFound:
     def test_a_lossy_file_is_copied(self, invoke, suffix):
         source = draw(f"photos/a{suffix}", quality=60)
         arguments = ("--threshold", 1)
-        (line,) = said(invoke("run", source, "-o", f"out{suffix}", *arguments))
+        (line,) = lines(invoke("run", source, "-o", f"out{suffix}", *arguments))
         assert line.startswith(f"out{suffix}: unchanged, copied; no motion blur found")
         assert Path(f"out{suffix}").read_bytes() == source.read_bytes()
         assert invoke("run", source, "-o", "-", *arguments).stdout_bytes == source.read_bytes()
@@ -246,46 +234,50 @@ class TestMany:
         Path("photos/.hidden").mkdir()
         for name in ("notes.txt", "clip.mp4", "deep/more.txt", ".DS_Store"):
             Path("photos", name).write_text("")
-        *_, summary = said(invoke("run", "photos", "-o", "out"))
+        *_, summary = lines(invoke("run", "photos", "-o", "out"))
         assert summary.endswith(
             "; 1 folder not looked into (--recursive), 2 files of other kinds passed over"
         )
-        *_, first, second, summary = said(invoke("run", "photos", "-o", "out", "-v", "--overwrite"))
+        *_, first, second, summary = lines(
+            invoke("run", "photos", "-o", "out", "-v", "--overwrite")
+        )
         assert first == "photos/clip.mp4: passed over, no picture by its name"
         assert second.startswith("photos/notes.txt: ")
-        *_, summary = said(invoke("run", "photos", "-o", "photos/out", "--recursive"))
+        *_, summary = lines(invoke("run", "photos", "-o", "photos/out", "--recursive"))
         assert summary.endswith("; 3 files of other kinds passed over")
-        *_, summary = said(invoke("run", "photos/*.png", "-o", "more"))
+        *_, summary = lines(invoke("run", "photos/*.png", "-o", "more"))
         assert "passed over" not in summary
 
     def test_a_page_takes_folders_and_patterns(self, invoke):
         draw("photos/a.png")
         draw("photos/deep/b.png")
-        first, *_ = said(invoke("report", "photos", "-o", "one.html", "--mask-in", "full"))
+        first, *_ = lines(invoke("report", "photos", "-o", "one.html", "--mask-in", "full"))
         assert first.startswith("one.html: 1 photo, ")
         assert first.endswith("; 1 folder not looked into (--recursive)")
         options = ("--recursive", "--mask-in", "full")
-        first, *_ = said(invoke("report", "photos", "-o", "two.html", *options))
+        first, *_ = lines(invoke("report", "photos", "-o", "two.html", *options))
         assert first.startswith("two.html: 2 photos, ")
-        first, *_ = said(invoke("report", "photos/*/b.png", "-o", "three.html", *options))
+        first, *_ = lines(invoke("report", "photos/*/b.png", "-o", "three.html", *options))
         assert first.startswith("three.html: 1 photo, ")
 
     def test_verbose_says_a_line_of_each_and_the_summary_the_total(self, invoke):
         draw("photos/a.png")
         draw("photos/b.png", size=(64, 80))
-        quiet = said(invoke("run", "photos", "-o", "out", "--mask-in", "full"))
+        quiet = lines(invoke("run", "photos", "-o", "out", "--mask-in", "full"))
         assert len(quiet) == 1
-        first, second, summary = said(invoke("run", "photos", "-o", "v", "-v", "--mask-in", "full"))
+        first, second, summary = lines(
+            invoke("run", "photos", "-o", "v", "-v", "--mask-in", "full")
+        )
         assert first.startswith(f"{Path('v/a.png')}: 100.0% of the pixels restored in ")
         assert second.startswith(f"{Path('v/b.png')}: ")
         assert summary.startswith("2 done, 0 skipped, 0 failed in ")
         assert summary.endswith("s, 100.0% of the pixels restored")
-        *_, none = said(invoke("run", "photos", "-o", "w", "--threshold", 1))
+        *_, none = lines(invoke("run", "photos", "-o", "w", "--threshold", 1))
         assert none.endswith("s, 0.0% of the pixels restored, no motion blur found in 2")
 
     def test_one_file_into_a_folder_is_named(self, invoke):
         draw("a.png")
-        (line,) = said(invoke("run", "a.png", "-o", "out/", "--mask-in", "full"))
+        (line,) = lines(invoke("run", "a.png", "-o", "out/", "--mask-in", "full"))
         assert line.startswith(f"{Path('out/a.png')}: 100.0% of the pixels restored")
 
 
@@ -303,7 +295,7 @@ def test_an_absent_precision_names_the_command_that_makes_it(invoke, tiny_checkp
     draw("a.png")
     name = tiny_checkpoint.name
     for command, output in (("run", "out.png"), ("report", "out.html")):
-        (line,) = said(invoke(command, "a.png", "-o", output, "--precision", "fp16"))
+        (line,) = lines(invoke(command, "a.png", "-o", output, "--precision", "fp16"))
         assert f"`m2a export --ckpt {name} --fp16 --threshold 0.5 --dilate 4` makes them" in line
         help_ = " ".join(invoke(command, "--help").stdout.split())
         assert "auto|fp32|fp16|int8 " in help_
@@ -391,7 +383,7 @@ def test_exit_codes_are_those_of_the_readme(invoke, monkeypatch, code, arguments
 def test_a_checkpoint_is_no_bundle(invoke):
     draw("a.png")
     Path("model.pth").write_bytes(b"")
-    (line,) = said(invoke("run", "a.png", "-o", "out.png", "--bundle", "model.pth"))
+    (line,) = lines(invoke("run", "a.png", "-o", "out.png", "--bundle", "model.pth"))
     assert "model.pth is a checkpoint, not a bundle: `m2a export --ckpt model.pth`" in line
 
 
