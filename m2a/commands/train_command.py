@@ -13,6 +13,12 @@ from m2a.extras import needing_extra
 @click.command("train")
 @click.argument("recipe", type=EXISTING_OR_NOT)
 @click.option("--photos", type=EXISTING_OR_NOT, required=True, help="Folder of sharp photographs.")
+@click.option(
+    "--cutouts",
+    type=EXISTING_OR_NOT,
+    help="Folder of things cut out (PNG, TIFF or WebP with alpha) that some of the pasted objects "
+    "are taken from, as the recipe's cutout_probability says.",
+)
 @click.option("-o", "--output", type=EXISTING_OR_NOT, required=True, help="Folder of the run.")
 @click.option(
     "--init",
@@ -26,7 +32,14 @@ from m2a.extras import needing_extra
     show_default=True,
     help="Processes that render samples beside the training.",
 )
-def command(recipe: Path, photos: Path, output: Path, init: Path | None, workers: int) -> None:
+def command(
+    recipe: Path,
+    photos: Path,
+    cutouts: Path | None,
+    output: Path,
+    init: Path | None,
+    workers: int,
+) -> None:
     """Train M2AENet by a RECIPE (TOML); the same command goes on where a killed run stopped.
 
     \b
@@ -62,6 +75,7 @@ def command(recipe: Path, photos: Path, output: Path, init: Path | None, workers
             config,
             photographs=photos,
             run=output,
+            cutouts=cutouts,
             init=init,
             render_workers=workers,
             report=report,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,20 @@ from numpy.typing import NDArray
 from m2a.errors import TrainingError
 from m2a.training.opencv import cv2
 
-if TYPE_CHECKING:
-    from m2a.training.samples import Sample
-
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+class Shown(Protocol):
+    """The pictures of a sample, as in `Sample`."""
+
+    @property
+    def blurred(self) -> NDArray[np.uint8]: ...  # noqa: D102
+    @property
+    def sharp(self) -> NDArray[np.uint8]: ...  # noqa: D102
+    @property
+    def mask(self) -> NDArray[np.bool_]: ...  # noqa: D102
+    @property
+    def visible(self) -> NDArray[np.bool_]: ...  # noqa: D102
 
 
 def load_photographs(
@@ -25,15 +36,34 @@ def load_photographs(
 
     Args:
         folder: a directory; subdirectories and files without an image suffix are passed over.
-        exclude: names, without suffix, of photographs to leave out.
-        only: names, without suffix, of the photographs to take, which must all be there; empty
-            takes all.
+        exclude: as for `find_photographs`.
+        only: as for `find_photographs`.
 
     Returns:
         uint8 [H, W, 3] arrays, sRGB, upright.
 
     Raises:
-        TrainingError: the folder does not exist or holds no photograph, or one cannot be decoded.
+        TrainingError: as `find_photographs`, or one cannot be decoded.
+    """
+    return [_decode(path) for path in find_photographs(folder, exclude=exclude, only=only)]
+
+
+def find_photographs(
+    folder: Path, *, exclude: Collection[str] = (), only: Collection[str] = ()
+) -> list[Path]:
+    """The files of the photographs in a folder, in the order of their names.
+
+    Args:
+        folder: a directory; subdirectories and files without an image suffix are passed over.
+        exclude: names, without suffix, of photographs to leave out.
+        only: names, without suffix, of the photographs to take, which must all be there; empty
+            takes all.
+
+    Returns:
+        At least one file.
+
+    Raises:
+        TrainingError: the folder does not exist, holds no photograph or lacks one of `only`.
     """
     expected = f"files ending in {', '.join(IMAGE_SUFFIXES)}"
     if not folder.is_dir():
@@ -53,10 +83,18 @@ def load_photographs(
             f"{folder} holds no photographs; expected {expected}. "
             "Name a directory of sharp photographs."
         )
-    return [_decode(path) for path in files]
+    return files
 
 
-def contact_sheet(samples: Sequence[Sample], *, columns: int = 1) -> NDArray[np.uint8]:
+def digest(files: Sequence[Path]) -> str:
+    """SHA-256 of the contents of files one after another, in hexadecimal digits."""
+    total = hashlib.sha256()
+    for path in files:
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def contact_sheet(samples: Sequence[Shown], *, columns: int = 1) -> NDArray[np.uint8]:
     """Samples side by side, each as blurred, sharp and mask.
 
     Args:

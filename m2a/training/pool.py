@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import signal
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +23,9 @@ from torch import Tensor
 from m2a.errors import TrainingError
 from m2a.files import atomic_file, atomic_write
 from m2a.runtime.sites import CELL
+from m2a.training.cutouts import find_cutouts, load_cutouts
+from m2a.training.photographs import digest
+from m2a.training.processes import become_worker
 from m2a.training.samples import cell_motion
 from m2a.training.synthesis import SynthesisConfig, load_photographs, synthesise
 
@@ -84,6 +85,7 @@ class PoolConfig:
 
     Attributes:
         photographs: the folder of sharp photographs.
+        cutouts: folder of cut-outs that some of the objects are taken from; None where none are.
         held_out: file names without suffix that are left out.
         folder: where the shards lie.
         samples: how many samples to render, rounded up to whole shards.
@@ -97,6 +99,7 @@ class PoolConfig:
     samples: int
     synthesis: SynthesisConfig
     seed: int
+    cutouts: Path | None = None
 
     @property
     def shards(self) -> int:
@@ -117,10 +120,12 @@ def rendering(
     The pool hands out crops on `device`.
 
     Raises:
-        TrainingError: the folder of photographs has no picture left to train on, or the folder
-            of the shards holds those of another recipe.
+        TrainingError: the folder of photographs has no picture left to train on, that of cut-outs
+            none that can be used, or the folder of the shards holds those of another recipe.
     """
-    load_training_photographs(config)  # fail here, with a message, and not in a worker
+    # Fail here, with a message, and not in a worker.
+    load_training_photographs(config)
+    _load_cutouts(config)
     config.folder.mkdir(parents=True, exist_ok=True)
     _check_identity(config)
     context = multiprocessing.get_context("spawn")
@@ -146,6 +151,7 @@ def _check_identity(config: PoolConfig) -> None:
             {
                 "seed": config.seed,
                 "held_out": sorted(config.held_out),
+                "cutouts": digest(find_cutouts(config.cutouts)) if config.cutouts else None,
                 "synthesis": asdict(config.synthesis),
             }
         )
@@ -156,6 +162,7 @@ def _check_identity(config: PoolConfig) -> None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         # Of fields that are younger than the pool, it has the default.
+        found.setdefault("cutouts", None)
         found["synthesis"] = {**asdict(SynthesisConfig()), **found["synthesis"]}
         found = json.loads(json.dumps(found))
         changed = sorted(name for name in asked if found[name] != asked[name])
@@ -173,31 +180,34 @@ def load_training_photographs(config: PoolConfig) -> list[NDArray[np.uint8]]:
     return load_photographs(config.photographs, exclude=config.held_out)
 
 
-def _render_shards(config: PoolConfig, worker: int, workers: int) -> None:
-    import cv2
+def _load_cutouts(config: PoolConfig) -> list[NDArray[np.uint8]]:
+    return [] if config.cutouts is None else load_cutouts(config.cutouts)
 
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's: it ends its workers
-    # By an exception, so that a half-written shard's temporary file is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+
+def _render_shards(config: PoolConfig, worker: int, workers: int) -> None:
+    become_worker()
     missing = [n for n in range(worker, config.shards, workers) if not config.shard(n).exists()]
     if not missing:
         return
-    photographs = load_training_photographs(config)
+    photographs, cutouts = load_training_photographs(config), _load_cutouts(config)
     for number in missing:
         rng = np.random.default_rng((config.seed, number))
-        shard = render_shard(photographs, rng, config.synthesis)
+        shard = render_shard(photographs, rng, config.synthesis, cutouts=cutouts)
         with atomic_file(config.shard(number), overwrite=True) as file:
             np.save(file, shard)
 
 
 def render_shard(
-    photographs: list[NDArray[np.uint8]], rng: np.random.Generator, config: SynthesisConfig
+    photographs: list[NDArray[np.uint8]],
+    rng: np.random.Generator,
+    config: SynthesisConfig,
+    *,
+    cutouts: list[NDArray[np.uint8]],
 ) -> NDArray[np.void]:
     """Renders one shard: [64] records of `sample_type`."""
     shard = np.empty(SHARD_SAMPLES, sample_type(config.frame[0]))
     for record in shard:
-        sample = synthesise(photographs, rng, config)
+        sample = synthesise(photographs, rng, config, cutouts=cutouts)
         record["blurred"], record["sharp"] = sample.blurred, sample.sharp
         shaken = SHAKEN if sample.kind == "shake" else 0
         record["label"] = sample.mask * MASKED + sample.visible * VISIBLE + shaken

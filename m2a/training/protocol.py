@@ -1,18 +1,25 @@
-"""Writing a folder of synthetic samples to evaluate on: `m2a synth`."""
+"""Rendering a folder of synthetic samples to evaluate on: `m2a synth`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.files import atomic_file
-from m2a.runtime.images import Photo, write_mask, write_photo
-from m2a.training.samples import Sample, SynthesisConfig, cell_motion
-from m2a.training.synthesis import contact_sheet, load_photographs, synthesise
+from m2a.errors import TrainingError
+from m2a.training.cutouts import find_cutouts, load_cutouts
+from m2a.training.photographs import digest, find_photographs
+from m2a.training.processes import spread
+from m2a.training.sample_folder import SampleFolder
+from m2a.training.samples import Sample, SynthesisConfig
+from m2a.training.synthesis import load_photographs, synthesise
 
 EVALUATION = SynthesisConfig(
     blur_length=(4.0, 60.0),
@@ -26,76 +33,161 @@ EVALUATION = SynthesisConfig(
 )
 """Local blur in every sample, no JPEG: what the model card's figures are measured on."""
 
+_LOCAL = ("objects", "region")
 _MIN_VISIBLE = 0.005
+_DRAWS = 100
 _SHEET = 24
 
 
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """All that samples depend on; sample i is drawn from the seed sequence (seed, i).
+
+    Attributes:
+        photographs: folder of sharp photographs.
+        only: file names without suffix to take; empty takes all.
+        cutouts: folder of cut-outs that some of the objects are taken from.
+        config: what the samples look like.
+        seed: not negative.
+    """
+
+    photographs: Path
+    only: tuple[str, ...] = ()
+    cutouts: Path | None = None
+    config: SynthesisConfig = EVALUATION
+    seed: int = 0
+
+    def identity(self) -> dict[str, Any]:
+        """The same as JSON values, the pictures by their contents.
+
+        Raises:
+            TrainingError: there are no photographs or no cut-outs.
+        """
+        photographs = digest(find_photographs(self.photographs, only=self.only))
+        cutouts = None if self.cutouts is None else digest(find_cutouts(self.cutouts))
+        identity: dict[str, Any] = json.loads(
+            json.dumps(
+                {
+                    "photographs": photographs,
+                    "cutouts": cutouts,
+                    "seed": self.seed,
+                    "synthesis": asdict(self.config),
+                }
+            )
+        )
+        return identity
+
+    def render(self, numbers: Sequence[int], folder: SampleFolder) -> Generator[int, None, None]:
+        """Renders and writes samples; yields the number of each once it is written."""
+        photos = load_photographs(self.photographs, only=self.only)
+        cutouts = [] if self.cutouts is None else load_cutouts(self.cutouts)
+        for number in numbers:
+            rng = np.random.default_rng((self.seed, number))
+            folder.write(number, draw_sample(photos, rng, self.config, cutouts=cutouts))
+            yield number
+
+
 def write_samples(
-    photographs: Path,
-    folder: Path,
+    source: Source,
+    path: Path,
     *,
     count: int,
-    seed: int,
-    only: tuple[str, ...] = (),
-    size: int = 256,
+    workers: int = 1,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Path:
-    """Renders samples with local blur into `blurred/`, `sharp/`, `mask/`, `visible/`, `motion/`.
+    """Renders samples into `blurred/`, `sharp/`, `mask/`, `visible/` and `motion/`.
 
-    A draw whose blur shows on less than 0.5 % of the pixels is drawn again: there is nothing to
+    Local blur that shows on less than 0.5 % of the pixels is drawn again: there is nothing to
     restore, and nothing to measure. Pictures are PNG; `mask/` is the annotated mask, `visible/`
     its part where the blur shows. `motion/` holds a NumPy array per sample, f32 [H/4, W/4, 4]
     rounded up: (a_x, a_y, b_x, b_y) of each 4×4 cell, as `Result.motion`, NaN where nothing moves.
 
+    Samples of the same source that are there already are kept, so that a run that was killed goes
+    on; the result is that of one that was not.
+
     Args:
-        photographs: folder of sharp photographs.
-        folder: where to write; made if missing.
+        source: what to render.
+        path: where to write; made if missing.
         count: number of samples.
-        seed: sample i is drawn from the seed sequence (seed, i).
-        only: file names without suffix to take; empty takes all.
-        size: side of a sample in pixels.
-        overwrite: whether existing files may be replaced.
-        progress: called with the number of samples written.
+        workers: processes that render; the samples do not depend on it.
+        overwrite: whether samples that are there are rendered anew.
+        progress: called with the number of samples that are there, first of all with those that
+            were there before.
 
     Returns:
         The path of a contact sheet, blurred | sharp | mask, to look at.
 
     Raises:
-        TrainingError: there are no photographs.
-        UsageError: a file exists and may not be replaced.
+        TrainingError: there are no photographs or cut-outs, no blur of the asked-for kind is
+            visible, or a process died.
+        UsageError: the folder holds samples of another source, and `overwrite` is false; or more
+            than `count`.
     """
-    photos = load_photographs(photographs, only=only)
-    for name in ("blurred", "sharp", "mask", "visible", "motion"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    config = replace(EVALUATION, size=size)
-    shown: list[Sample] = []
-    for number in range(count):
-        rng = np.random.default_rng((seed, number))
-        sample = draw_visible(photos, rng, config)
-        name = f"{number:05d}.png"
-        write_photo(folder / "blurred" / name, Photo(pixels=sample.blurred), overwrite=overwrite)
-        write_photo(folder / "sharp" / name, Photo(pixels=sample.sharp), overwrite=overwrite)
-        write_mask(folder / "mask" / name, sample.mask, overwrite=overwrite)
-        write_mask(folder / "visible" / name, sample.visible, overwrite=overwrite)
-        with atomic_file(folder / "motion" / f"{number:05d}.npy", overwrite=overwrite) as file:
-            np.save(file, cell_motion(sample))
-        if len(shown) < _SHEET:
-            shown.append(sample)
-        progress(number + 1)
-    sheet = folder / "contact-sheet.png"
-    write_photo(sheet, Photo(pixels=contact_sheet(shown, columns=2)), overwrite=overwrite)
-    return sheet
+    if source.cutouts is not None:
+        load_cutouts(source.cutouts)  # one that cannot be used fails before anything is written
+    folder = SampleFolder(path)
+    missing = folder.begin(source.identity(), count=count, overwrite=overwrite)
+    render = partial(source.render, folder=folder)
+    there = count - len(missing)
+    progress(there)
+    if missing:
+        parallel = workers > 1 and len(missing) > 1
+        rendered = spread(render, missing, workers=workers) if parallel else render(missing)
+        with closing(rendered):  # ends the processes, whatever happens
+            for done, _ in enumerate(rendered, start=there + 1):
+                progress(done)
+    return folder.write_sheet(min(count, _SHEET))
+
+
+def draw_sample(
+    photos: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
+    config: SynthesisConfig,
+    *,
+    cutouts: Sequence[NDArray[np.uint8]] = (),
+) -> Sample:
+    """Draws a sample of any kind; where its blur is local, as `draw_visible`.
+
+    Arguments and errors as there.
+    """
+    sample = synthesise(photos, rng, config, cutouts=cutouts)
+    if sample.kind not in _LOCAL or sample.visible.mean() >= _MIN_VISIBLE:
+        return sample
+    local = config.objects_probability + config.region_probability
+    again = replace(
+        config,
+        objects_probability=config.objects_probability / local,
+        region_probability=config.region_probability / local,
+        shake_probability=0.0,
+        still_probability=0.0,
+    )
+    return draw_visible(photos, rng, again, cutouts=cutouts)
 
 
 def draw_visible(
-    photos: Sequence[NDArray[np.uint8]], rng: np.random.Generator, config: SynthesisConfig
+    photos: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
+    config: SynthesisConfig,
+    *,
+    cutouts: Sequence[NDArray[np.uint8]] = (),
 ) -> Sample:
     """Draws until a sample has local blur that shows on at least 0.5 % of its pixels.
 
-    Arguments and errors as `synthesise`. The configuration must have samples with local blur.
+    Arguments as `synthesise`. The configuration must have samples with local blur.
+
+    Raises:
+        TrainingError: none of 100 samples with local blur has it.
     """
-    sample = synthesise(photos, rng, config)
-    while sample.kind not in ("objects", "region") or sample.visible.mean() < _MIN_VISIBLE:
-        sample = synthesise(photos, rng, config)
-    return sample
+    draws = 0
+    while draws < _DRAWS:
+        sample = synthesise(photos, rng, config, cutouts=cutouts)
+        if sample.kind in _LOCAL:
+            if sample.visible.mean() >= _MIN_VISIBLE:
+                return sample
+            draws += 1
+    raise TrainingError(
+        f"{_DRAWS} samples were drawn, and blur shows on {_MIN_VISIBLE:.1%} of the pixels of none "
+        f"of them: blur_length is {config.blur_length}; expected longer blur, or photographs with "
+        "more in them"
+    )

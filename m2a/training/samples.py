@@ -39,6 +39,8 @@ class SynthesisConfig:
         defocus_probability: how often something in the scene is out of focus.
         smooth_object_probability: how often a pasted object, moving or still, has a smooth surface
             within crisp edges: a face, a wall, painted metal. Smooth is not blurred.
+        cutout_probability: how often a pasted object is one of the cut-outs, where there are any,
+            and not a drawn shape filled from another photograph.
         highlight_probability: how often the exposure lets highlights clip.
         tone_probability: how often both images get a gamma in [0.8, 1.25] and a contrast.
     """
@@ -62,6 +64,7 @@ class SynthesisConfig:
     still_object_probability: float = 0.2
     defocus_probability: float = 0.25
     smooth_object_probability: float = 0.0
+    cutout_probability: float = 0.5
     highlight_probability: float = 0.1
     tone_probability: float = 0.3
 

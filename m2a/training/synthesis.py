@@ -23,6 +23,7 @@ from m2a.training.crops import (
     fill_behind,
     other_photo,
 )
+from m2a.training.cutouts import draw_cutout
 from m2a.training.layers import Exposure, Layer, expose_layers, expose_shake
 from m2a.training.light import to_display
 from m2a.training.opencv import cv2
@@ -41,7 +42,11 @@ _Image = NDArray[np.float32]
 
 
 def synthesise(
-    photos: Sequence[NDArray[np.uint8]], rng: np.random.Generator, config: SynthesisConfig
+    photos: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
+    config: SynthesisConfig,
+    *,
+    cutouts: Sequence[NDArray[np.uint8]] = (),
 ) -> Sample:
     """One random sample. The same state of `rng` gives the same sample, bit for bit.
 
@@ -49,6 +54,7 @@ def synthesise(
         photos: uint8 [H, W, 3], sRGB, sharp; of any size (small ones are enlarged).
         rng: source of all randomness.
         config: what samples look like.
+        cutouts: what `load_cutouts` returns: things that some of the objects are taken from.
 
     Returns:
         The sample; its arrays are the caller's.
@@ -70,7 +76,7 @@ def synthesise(
     elif kind == "region":
         exposure = _region(photos[chosen], rng, config)
     else:
-        exposure = _objects(photos, chosen, rng, config, moving=kind == "objects")
+        exposure = _objects(photos, cutouts, chosen, rng, config, moving=kind == "objects")
     return _develop(exposure, kind, rng, config)
 
 
@@ -137,13 +143,14 @@ def _draw_region_centre(
 
 def _objects(
     photos: Sequence[NDArray[np.uint8]],
+    cutouts: Sequence[NDArray[np.uint8]],
     chosen: int,
     rng: np.random.Generator,
     config: SynthesisConfig,
     *,
     moving: bool,
 ) -> Exposure:
-    """Objects cut from other photographs, moving or still, over a photograph."""
+    """Objects, moving or still, over a photograph."""
     height, width = config.frame
     background = draw_crop(rng, photos[chosen], height, width, config.scale)
     out_of_focus = rng.random() < config.defocus_probability
@@ -157,14 +164,7 @@ def _objects(
         stays = stays[:0]
     layers = []
     for still in stays:
-        alpha = draw_alpha(rng, _draw_object_size(rng, config))
-        photo = other_photo(rng, photos, chosen)
-        texture = draw_texture(rng, photo, alpha.shape[0], alpha.shape[1], config.scale)
-        # Asked first, so that without it the same seed draws the same sample as ever.
-        smooth = config.smooth_object_probability
-        if smooth and rng.random() < smooth:
-            texture = defocus(texture, rng.uniform(3.0, 20.0), disc=False)
-        rgba = np.dstack([texture * alpha[:, :, None], alpha])
+        rgba = _draw_object(photos, cutouts, chosen, rng, config)
         if still and out_of_focus and rng.random() < 0.6:
             pad = 10
             rgba = cv2.copyMakeBorder(rgba, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
@@ -176,6 +176,27 @@ def _objects(
         motion = None if still else _draw_motion(rng, config, centre)
         layers.append(Layer(rgba=rgba, origin=origin, motion=motion))
     return expose_layers(background, layers)
+
+
+def _draw_object(
+    photos: Sequence[NDArray[np.uint8]],
+    cutouts: Sequence[NDArray[np.uint8]],
+    chosen: int,
+    rng: np.random.Generator,
+    config: SynthesisConfig,
+) -> _Image:
+    """A cut-out, or a shape cut from another photograph: the `rgba` of a layer."""
+    extent = _draw_object_size(rng, config)
+    # Nothing is drawn for what is not asked for: the same seed gives the same sample as ever.
+    if cutouts and rng.random() < config.cutout_probability:
+        return draw_cutout(rng, cutouts, extent)
+    alpha = draw_alpha(rng, extent)
+    photo = other_photo(rng, photos, chosen)
+    texture = draw_texture(rng, photo, alpha.shape[0], alpha.shape[1], config.scale)
+    smooth = config.smooth_object_probability
+    if smooth and rng.random() < smooth:
+        texture = defocus(texture, rng.uniform(3.0, 20.0), disc=False)
+    return np.dstack([texture * alpha[:, :, None], alpha])
 
 
 def _develop(

@@ -26,6 +26,7 @@ def train(
     *,
     photographs: Path,
     run: Path,
+    cutouts: Path | None = None,
     init: Path | None = None,
     render_workers: int = 1,
     report: Callable[[Progress], None] = lambda _: None,
@@ -38,6 +39,8 @@ def train(
         photographs: folder of sharp photographs.
         run: folder of the run: `samples/`, `state.pt`, `model.safetensors`, `log.jsonl`,
             `tensorboard/`, and with validation `validation.jsonl` and `preview.png`.
+        cutouts: folder of cut-outs that some of the pasted objects are taken from, in training
+            and not in validation.
         init: a checkpoint to begin from instead of random weights; its optimiser's moments begin
             anew. Not read where the run goes on.
         render_workers: processes that render samples beside the training.
@@ -48,8 +51,8 @@ def train(
         The path of the trained checkpoint: the moving average of the weights.
 
     Raises:
-        TrainingError: there are no photographs, the run belongs to another recipe, or a loss is
-            not finite.
+        TrainingError: there are no photographs or no cut-outs, the run belongs to another recipe,
+            or a loss is not finite.
         CheckpointError: `init` cannot be read.
     """
     pool_config = PoolConfig(
@@ -59,6 +62,7 @@ def train(
         samples=config.samples,
         synthesis=config.synthesis,
         seed=config.seed,
+        cutouts=cutouts,
     )
     # Read first: what is no checkpoint fails before anything is rendered.
     fresh = not (run / STATE).exists()

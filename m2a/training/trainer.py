@@ -345,6 +345,7 @@ class Trainer:
         self._history = json.loads(state["history"])
         stored, asked = self._history[-1]["recipe"], self._config.to_json()
         default = TrainingConfig().to_json()  # of fields that are younger than the state
+        stored = {**stored, "synthesis": {**default["synthesis"], **stored["synthesis"]}}
         changed = sorted(n for n in _FIXED if stored.get(n, default[n]) != asked[n])
         if changed:
             raise TrainingError(

@@ -1,0 +1,83 @@
+"""Work on numbered things, spread over processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+
+from m2a.errors import M2AError, TrainingError
+from m2a.training.opencv import cv2
+
+Work = Callable[[Sequence[int]], Iterator[int]]
+
+
+def spread(work: Work, numbers: Sequence[int], *, workers: int) -> Generator[int, None, None]:
+    """Does work in several processes; those still at it are ended when the iteration is.
+
+    Args:
+        work: does what it is given and yields each number once that is done; it is pickled.
+        numbers: what is to be done.
+        workers: how many processes, at least one.
+
+    Yields:
+        The numbers, as they are done.
+
+    Raises:
+        TrainingError: a process died. What the work raises of `M2AError` and `OSError` is raised
+            here too.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes, open_ends = [], []
+    for worker in range(min(workers, len(numbers))):
+        receiver, sender = context.Pipe(duplex=False)
+        part = numbers[worker::workers]
+        process = context.Process(target=_work_on, args=(work, part, sender), daemon=True)
+        process.start()
+        sender.close()  # so that the other end closes with the process
+        processes.append(process)
+        open_ends.append(receiver)
+    try:
+        while open_ends:
+            ready = wait(open_ends)
+            for end in [end for end in open_ends if end in ready]:
+                try:
+                    told = end.recv()
+                except EOFError:
+                    open_ends.remove(end)
+                    continue
+                if isinstance(told, Exception):
+                    raise told
+                yield told
+        for process in processes:
+            process.join()
+            if process.exitcode != 0:
+                raise TrainingError(
+                    f"a process that renders samples died (exit code {process.exitcode}), perhaps "
+                    "for want of memory; the same command goes on, with fewer --workers if so"
+                )
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def become_worker() -> None:
+    """Leaves Ctrl-C to the process that started this one, and uses one thread for OpenCV."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # By an exception, so that the temporary file of what is half written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+
+
+def _work_on(work: Work, numbers: Sequence[int], sender: Connection) -> None:
+    become_worker()
+    try:
+        for number in work(numbers):
+            sender.send(number)
+    except BrokenPipeError:  # nobody waits for it any more
+        return
+    except (M2AError, OSError) as error:
+        sender.send(error)
