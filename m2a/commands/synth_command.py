@@ -96,7 +96,9 @@ def command(
     Example:
       m2a synth photos -o known --count 100 --seed 1
     """
-    with needing_extra("train", only=["opencv-python-headless"], purpose="Rendering blur"):
+    # A recipe is a training's.
+    packages = ["opencv-python-headless"] if recipe is None else None
+    with needing_extra("train", only=packages, purpose="Rendering blur"):
         from m2a.commands.progress import progress_bar
         from m2a.training.protocol import EVALUATION, Source, write_samples
 
@@ -110,8 +112,7 @@ def command(
 
 
 def _of_recipe(recipe: Path) -> SynthesisConfig:
-    with needing_extra("train", purpose="Reading a recipe"):
-        from m2a.training.config import read_recipe
+    from m2a.training.config import read_recipe
 
     return read_recipe(recipe).synthesis
 

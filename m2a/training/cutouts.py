@@ -142,7 +142,9 @@ def _turned(rgba: _Image, degrees: float) -> _Image:
     size = int(np.ceil(cos * width + sin * height)), int(np.ceil(sin * width + cos * height))
     matrix[:, 2] += (np.array(size) - (width, height)) / 2.0
     turned: _Image = cv2.warpAffine(rgba, matrix, size, flags=cv2.INTER_CUBIC)
-    np.clip(turned, 0.0, 1.0, out=turned)
+    # Cubic interpolation overshoots at edges: colours and alpha together, or halos would show.
+    turned /= np.maximum(turned[:, :, 3:], np.float32(1.0))
+    np.maximum(turned, np.float32(0.0), out=turned)
     turned[[0, -1]] = 0.0
     turned[:, [0, -1]] = 0.0
     return turned

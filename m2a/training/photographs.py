@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +13,10 @@ from numpy.typing import NDArray
 from m2a.errors import TrainingError
 from m2a.training.opencv import cv2
 
+if TYPE_CHECKING:
+    from m2a.training.samples import Pictures
+
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-
-
-class Shown(Protocol):
-    """The pictures of a sample, as in `Sample`."""
-
-    @property
-    def blurred(self) -> NDArray[np.uint8]: ...  # noqa: D102
-    @property
-    def sharp(self) -> NDArray[np.uint8]: ...  # noqa: D102
-    @property
-    def mask(self) -> NDArray[np.bool_]: ...  # noqa: D102
-    @property
-    def visible(self) -> NDArray[np.bool_]: ...  # noqa: D102
 
 
 def load_photographs(
@@ -94,7 +84,7 @@ def digest(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def contact_sheet(samples: Sequence[Shown], *, columns: int = 1) -> NDArray[np.uint8]:
+def contact_sheet(samples: Sequence[Pictures], *, columns: int = 1) -> NDArray[np.uint8]:
     """Samples side by side, each as blurred, sharp and mask.
 
     Args:

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 
 from m2a.errors import M2AError, TrainingError
@@ -74,10 +75,9 @@ def become_worker() -> None:
 
 def _work_on(work: Work, numbers: Sequence[int], sender: Connection) -> None:
     become_worker()
-    try:
-        for number in work(numbers):
-            sender.send(number)
-    except BrokenPipeError:  # nobody waits for it any more
-        return
-    except (M2AError, OSError) as error:
-        sender.send(error)
+    with suppress(BrokenPipeError):  # nobody waits for it any more
+        try:
+            for number in work(numbers):
+                sender.send(number)
+        except (M2AError, OSError) as error:
+            sender.send(error)

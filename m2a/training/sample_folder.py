@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from m2a.errors import UsageError
 from m2a.files import atomic_file, atomic_write
 from m2a.runtime.images import Photo, read_mask, read_photo, write_mask, write_photo
 from m2a.training.photographs import contact_sheet
-from m2a.training.samples import Sample, cell_motion
+from m2a.training.samples import Pictures, Sample, cell_motion
 
 SUFFIXES = {
     "blurred": ".png",
@@ -32,16 +31,6 @@ IDENTITY = "synth.json"
 
 SHEET = "contact-sheet.png"
 _NAME = re.compile(r"\d{5,}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """The pictures of a written sample; shapes and dtypes as in `Sample`."""
-
-    blurred: NDArray[np.uint8]
-    sharp: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    visible: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -124,24 +124,33 @@ class SynthesisConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """A synthetic photograph and all that is known about it.
+class Pictures:
+    """What of a sample can be looked at.
 
     Attributes:
         blurred: uint8 [H, W, 3], sRGB.
         sharp: uint8 [H, W, 3], sRGB: the scene at mid-exposure, with the same noise, without JPEG.
         mask: bool [H, W], where something moves; all True under camera shake.
         visible: bool [H, W], the part of the mask where the blur changes the picture visibly.
-        trajectory: float32 [H, W, 4], (a_x, a_y, b_x, b_y), px: the sampling offsets
-            d(t) = a t + b t^2, t in [-1, 1], with blurred(p) = mean over t of sharp(p + d_p(t))
-            in linear light; zero outside the mask.
-        kind: "objects", "region", "shake" or "still".
     """
 
     blurred: NDArray[np.uint8]
     sharp: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     visible: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Pictures):
+    """A synthetic photograph and all that is known about it.
+
+    Attributes:
+        trajectory: float32 [H, W, 4], (a_x, a_y, b_x, b_y), px: the sampling offsets
+            d(t) = a t + b t^2, t in [-1, 1], with blurred(p) = mean over t of sharp(p + d_p(t))
+            in linear light; zero outside the mask.
+        kind: "objects", "region", "shake" or "still".
+    """
+
     trajectory: NDArray[np.float32]
     kind: str
 

@@ -68,6 +68,10 @@ def folder(tmp_path, tiny_network):
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)
         photo.crop(box).save(path)
+    (place / "things").mkdir()
+    thing = photo.crop((300, 40, 420, 160))
+    thing.putalpha(Image.radial_gradient("L").resize(thing.size).point(lambda r: 255 * (r < 120)))
+    thing.save(place / "things/thing.png")
     whole = (place / "damaged/whole.jpg").read_bytes()
     (place / "damaged/cut.jpg").write_bytes(whole[: len(whole) // 2])
     make_clip(place / "clip.mp4", frames=3)

@@ -68,6 +68,7 @@ PHOTO = str(Path(__file__).resolve().parents[2] / "examples" / "shuttle.png")
             ["'.[tensorrt]'", "The backend 'tensorrt'"],
         ),
         (["synth", "photos", "-o", "out"], ["cv2"], ["'.[train]'"]),
+        (["synth", "a", "-o", "b", "--recipe", "c"], ["cv2", "torch"], ["'.[train]'"]),
         (
             ["build-engine"],
             ["tensorrt", "tensorrt_rtx", "filelock", "onnx"],

@@ -105,8 +105,26 @@ def test_eval_of_what_synth_wrote(invoke, tmp_path):
     assert report["summary"]["pictures"] == 2
     assert (tmp_path / "known" / "contact-sheet.png").is_file()
     again = invoke("synth", "photos", "-o", "known", "--count", 2, "--size", 64)
-    assert again.exit_code == 2
-    assert "--overwrite" in again.stderr
+    assert again.exit_code == 0
+    other = invoke("synth", "photos", "-o", "known", "--count", 2, "--size", 32)
+    assert other.exit_code == 2
+    assert "--overwrite" in other.stderr
+
+
+def test_synth_takes_a_recipes_samples_and_options_before_them(invoke, tmp_path):
+    from skimage import data
+
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(data.astronaut()).save(tmp_path / "photos" / "astronaut.png")
+    (tmp_path / "recipe.toml").write_text("[synthesis]\nsize = 64\nblur_length = [3, 30]\n")
+    command = ("synth", "photos", "-o", "known", "--count", 1, "--recipe", "recipe.toml")
+    assert invoke(*command, "--blur-length", 9, 20, "--jpeg", 80, 90).exit_code == 0
+    written = json.loads((tmp_path / "known" / "synth.json").read_text())["synthesis"]
+    assert written["size"] == 64
+    assert written["blur_length"] == [9, 20]
+    assert written["jpeg_quality"] == [80, 90]
+    assert written["jpeg_probability"] == 1
+    assert written["shake_probability"] == 0.08  # the recipe's default
 
 
 class TestMisuse:

@@ -22,6 +22,7 @@ from m2a.training.pool import (
     SamplePool,
     _DeviceShards,
     _turned,
+    render_shard,
     rendering,
     sample_type,
 )
@@ -102,12 +103,18 @@ class TestSamplePool:
             ({"seed": 1}, "seed"),
             ({"held_out": ("coffee",)}, "held_out"),
             ({"synthesis": SynthesisConfig(size=32, blur_length=(3.0, 9.0))}, "synthesis"),
+            ({"cutouts": "things"}, "cutouts"),
         ],
     )
     def test_shards_of_another_recipe_are_refused_before_anything_is_rendered(
         self, tmp_path, changes, name
     ):
         Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+        if "cutouts" in changes:
+            things = tmp_path / changes["cutouts"]
+            things.mkdir()
+            Image.new("RGBA", (9, 9), (9, 9, 9, 99)).save(things / "thing.png")
+            changes = {"cutouts": things}
         shards = tmp_path / "shards"
         config = replace(pool_config(tmp_path), folder=shards)
         with rendering(config, workers=0) as pool:
@@ -128,13 +135,40 @@ class TestSamplePool:
             pass
         identity = tmp_path / "shards" / "pool.json"
         stored = json.loads(identity.read_text())
-        del stored["synthesis"]["log_object_size"]
+        del stored["synthesis"]["log_object_size"], stored["cutouts"]
         identity.write_text(json.dumps(stored))
         with rendering(config, workers=0):
             pass
         other = replace(config, synthesis=replace(config.synthesis, log_object_size=True))
         with pytest.raises(TrainingError, match="synthesis"), rendering(other, workers=0):
             pass
+
+    def test_shards_of_other_cutouts_are_refused(self, tmp_path):
+        Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+        (tmp_path / "things").mkdir()
+        thing = Image.new("RGBA", (9, 9), (9, 9, 9, 99))
+        thing.save(tmp_path / "things" / "thing.png")
+        config = replace(pool_config(tmp_path / "shards"), photographs=tmp_path)
+        config = replace(config, cutouts=tmp_path / "things")
+        for _ in range(2):
+            with rendering(config, workers=0):
+                pass
+        thing.rotate(45).save(tmp_path / "things" / "thing.png")
+        with pytest.raises(TrainingError, match="cutouts"), rendering(config, workers=0):
+            pass
+
+    def test_a_shard_has_objects_that_are_cutouts(self):
+        photos = [np.zeros((48, 48, 3), np.uint8)] * 2
+        blue = np.full((20, 20, 4), (0, 0, 255, 255), np.uint8)
+        blue[0, 0, 3] = 0
+        config = SynthesisConfig(size=32, cutout_probability=1.0)
+        rngs = (np.random.default_rng(0) for _ in range(2))
+        without, within = (
+            render_shard(photos, rng, config, cutouts=cutouts)
+            for rng, cutouts in zip(rngs, ([], [blue]), strict=True)
+        )
+        assert not (without["sharp"][..., 2] > 128).any()
+        assert (within["sharp"][..., 2] > 128).any(axis=(1, 2)).sum() > 20
 
     def test_a_worker_that_is_stopped_while_it_writes_leaves_no_temporary_file(self, tmp_path):
         Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")

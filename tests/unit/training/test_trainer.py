@@ -259,6 +259,15 @@ def test_another_network_or_other_samples_are_refused_by_name(pool, tmp_path, ch
         Trainer(replace(RECIPE, **changes), pool).resume(tmp_path)
 
 
+def test_a_state_that_is_older_than_a_setting_of_the_samples_has_its_default(pool, tmp_path):
+    Trainer(RECIPE, pool).save(tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    history = json.loads(state["history"])
+    del history[-1]["recipe"]["synthesis"]["cutout_probability"]
+    torch.save(state | {"history": json.dumps(history)}, tmp_path / "state.pt")
+    assert Trainer(RECIPE, pool).resume(tmp_path)
+
+
 def test_what_changes_on_the_way_stands_in_the_checkpoints_history(pool, tmp_path):
     for _ in Trainer(replace(RECIPE, steps=3), pool).steps(tmp_path):
         pass
@@ -319,13 +328,21 @@ def test_training_from_a_folder_of_photographs(tmp_path):
     """Everything together, rendering included."""
     photographs, run = folder_of(tmp_path, "photographs"), folder_of(tmp_path, "run")
     Image.fromarray(data.astronaut()).save(photographs / "astronaut.png")
+    cutouts = folder_of(tmp_path, "cutouts")
+    Image.new("RGBA", (20, 20), (9, 200, 9, 99)).save(cutouts / "leaf.png")
     reports = []
-    config = replace(RECIPE, steps=2)
-    checkpoint = train(config, photographs=photographs, run=run, report=reports.append)
+    checkpoint = train(
+        replace(RECIPE, steps=2),
+        photographs=photographs,
+        run=run,
+        cutouts=cutouts,
+        report=reports.append,
+    )
     assert checkpoint == run / "model.safetensors"
     assert load_checkpoint(checkpoint).config == TINY
     assert reports[-1].samples == SHARD_SAMPLES
     assert (run / "samples" / "shard-00000.npy").exists()
+    assert json.loads((run / "samples" / "pool.json").read_text())["cutouts"] is not None
 
 
 def test_a_training_is_validated_on_photographs_that_it_does_not_see(tmp_path):
