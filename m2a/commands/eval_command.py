@@ -21,7 +21,7 @@ from m2a.commands.options import (
     overwrite_option,
     print_json,
 )
-from m2a.errors import UsageError, on_one_line
+from m2a.errors import M2AError, UsageError, on_one_line
 from m2a.evaluation import Arithmetic, Evaluation, Pair, evaluate, find_pairs
 from m2a.evaluation.datasets import SPLITS
 from m2a.evaluation.evaluate import Deblurs
@@ -129,14 +129,27 @@ def command(
     )
     subject = _bundle(opening) if ckpt is None else _checkpoint(ckpt, opening)
     hidden = as_json and sys.stdout.isatty()
+    failures: dict[str, M2AError] = {}
     with _bar(len(pairs), "Measuring", hidden=hidden) as step:
+
+        def fail(pair: Pair, error: M2AError) -> None:
+            failures[pair.name] = error
+            step()
+
         evaluation = evaluate(
             subject.deblurrer,
             pairs,
             arithmetic=subject.arithmetic,
             progress=lambda _: step(),
+            failed=fail,
         )
-    report = {"measured": {**subject.description, "folder": str(folder)}, **evaluation.to_json()}
+    if not evaluation.scores:
+        raise next(iter(failures.values()))
+    report = {
+        "measured": {**subject.description, "folder": str(folder)},
+        **evaluation.to_json(),
+        "failed": {name: str(error) for name, error in failures.items()},
+    }
     if save is not None:
         content = json.dumps(report, indent=1, allow_nan=False).encode()
         atomic_write(save, content + b"\n", overwrite=overwrite)
@@ -150,6 +163,11 @@ def command(
         _write_sheet(
             sheet, subject, pairs, evaluation, count=sheet_count, overwrite=overwrite, hidden=hidden
         )
+    for error in failures.values():
+        click.echo(f"m2a: {on_one_line(str(error))}", err=True)
+    if failures:
+        click.echo(f"{len(failures)} of {len(pairs)} pictures could not be measured", err=True)
+        ctx.exit(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +258,7 @@ def _write_sheet(
     overwrite: bool,
     hidden: bool,
 ) -> None:
-    with _bar(min(count, len(pairs)), "Drawing", hidden=hidden) as step:
+    with _bar(min(count, len(evaluation.scores)), "Drawing", hidden=hidden) as step:
         drawn = draw_sheet(
             subject.deblurrer, pairs, evaluation, count=count, progress=lambda _: step()
         )

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import UsageError
+from m2a.errors import ImageError, M2AError, UsageError
 from m2a.evaluation.layouts import FOLDERS, known_triples
 from m2a.evaluation.metrics import (
     SSIM_WINDOW,
@@ -67,6 +67,7 @@ def evaluate(
     *,
     arithmetic: Arithmetic | None = None,
     progress: Callable[[Score], None] = lambda _: None,
+    failed: Callable[[Pair, M2AError], None] | None = None,
 ) -> Evaluation:
     """Measures a deblurrer.
 
@@ -75,9 +76,11 @@ def evaluate(
         pairs: the pictures, as `find_pairs` finds them.
         arithmetic: what the network computes, to state it against dense; None where it is unknown.
         progress: called after each picture.
+        failed: called with each pair that cannot be read, or whose pictures do not fit each other,
+            and why; the others are measured. Where it is None, the first one raises.
 
     Returns:
-        The `Evaluation`.
+        The `Evaluation`, of those that were measured.
 
     Raises:
         UsageError: pictures of a pair do not fit each other.
@@ -86,7 +89,13 @@ def evaluate(
     """
     scores = []
     for pair in pairs:
-        score = _score(deblurrer, pair, arithmetic)
+        try:
+            score = _score(deblurrer, pair, arithmetic)
+        except (ImageError, UsageError) as error:
+            if failed is None:
+                raise
+            failed(pair, error)
+            continue
         progress(score)
         scores.append(score)
     return Evaluation(scores=tuple(scores))

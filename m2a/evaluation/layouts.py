@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,7 +97,13 @@ def known_triples(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
     pictures = sorted(_visible(folder / "blurred"))
     if not pictures:
         raise UsageError(f"{folder / 'blurred'} holds no pictures")
+    stems = Counter(path.stem for path in pictures)
     for blurred in pictures:
+        if stems[blurred.stem] > 1:
+            raise UsageError(
+                f"{blurred} is not the only picture of its name in {folder / 'blurred'}; expected "
+                "one of each name, whatever its suffix"
+            )
         partners = [
             [path for path in (folder / name).iterdir() if path.stem == blurred.stem]
             for name in FOLDERS[1:]

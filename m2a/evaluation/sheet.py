@@ -72,7 +72,7 @@ def draw_sheet(
         MissingDependencyError: Pillow, of the extra `eval`, is not installed.
     """
     named = {pair.name: pair for pair in pairs}
-    chosen = spread(evaluation.by_gain(), count)
+    chosen = choose(evaluation, count)
     triples: list[tuple[Cell, ...]] = []
     for number, score in enumerate(chosen, start=1):
         triples.append(_cells(deblurrer, named[score.name]))
@@ -93,10 +93,20 @@ def draw_sheet(
     return np.vstack(strips)
 
 
+def choose(evaluation: Evaluation, count: int) -> list[Score]:
+    """The pictures of a sheet: blurred ones as far as it has room, then the others."""
+    ordered = evaluation.by_gain()
+    blurred = [score for score in ordered if score.gain is not None]
+    chosen = spread(blurred, count)
+    return chosen + spread(ordered[len(blurred) :], count - len(chosen))
+
+
 def spread(scores: Sequence[Score], count: int) -> list[Score]:
-    """At most `count` of them, evenly, the first and the last among them."""
+    """At most `count` of them, evenly, the first and (from two on) the last among them."""
     if len(scores) <= count:
         return list(scores)
+    if count < 1:
+        return []
     places = np.rint(np.linspace(0, len(scores) - 1, count)).astype(int)
     return [scores[place] for place in places]
 

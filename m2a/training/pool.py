@@ -307,10 +307,17 @@ class _DeviceShards:
         record = sample_type(config.synthesis.frame[0])
         count = config.shards * SHARD_SAMPLES
         self._fields: dict[str, Tensor] = {}
-        for name in record.names or ():
-            of_one, shape = record[name].base, record[name].shape
-            like = torch.from_numpy(np.empty(0, of_one))
-            self._fields[name] = torch.empty((count, *shape), dtype=like.dtype, device=device)
+        try:
+            for name in record.names or ():
+                of_one, shape = record[name].base, record[name].shape
+                like = torch.from_numpy(np.empty(0, of_one))
+                self._fields[name] = torch.empty((count, *shape), dtype=like.dtype, device=device)
+        except torch.OutOfMemoryError as error:
+            size = count * record.itemsize / 2**30
+            raise TrainingError(
+                f"{count} samples need {size:.1f} GiB of the memory of {device}, which has less: "
+                "take fewer `samples`, or hide the GPU (CUDA_VISIBLE_DEVICES=) to train on the CPU"
+            ) from error
 
     def add(self, number: int, shard: NDArray[np.void]) -> None:
         first = number * SHARD_SAMPLES

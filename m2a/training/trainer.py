@@ -129,6 +129,7 @@ class Trainer:
     def steps(self, run: Path) -> Iterator[Progress]:
         """Runs the remaining steps; yields the progress every 50, and saves checkpoints."""
         totals, since, began = self._no_totals(), self._step, time.perf_counter()
+        checked = self._step
         while self._step < self._config.steps:
             if not self._pool.complete and self._step % POOL_REFRESH_STEPS == 0:
                 self._pool.refresh()
@@ -138,7 +139,8 @@ class Trainer:
             report = self._step % LOG_STEPS == 0 or self._step == self._config.steps
             # Reading them waits for the device: a GPU is asked as seldom as it is reported.
             if save or report or self._device.type == "cpu":
-                self._refuse_what_is_not_finite(totals)
+                self._refuse_what_is_not_finite(totals, since=checked)
+                checked = self._step
             if save:
                 self.save(run)
             if report:
@@ -152,15 +154,17 @@ class Trainer:
         count = len(_MEASURED) + len(self._config.parts)
         return torch.zeros(count, dtype=torch.float64, device=self._device)
 
-    def _refuse_what_is_not_finite(self, totals: Tensor) -> None:
-        """Raises where a loss or gradient since the last report is NaN or infinite."""
+    def _refuse_what_is_not_finite(self, totals: Tensor, *, since: int) -> None:
+        """Raises where a loss or gradient is NaN or infinite, of the steps from `since` on."""
         names = [*_MEASURED, *(f"gradient of the {part}" for part in self._config.parts)]
         wrong = [
             n for n, total in zip(names, totals.tolist(), strict=True) if not math.isfinite(total)
         ]
         if wrong:
+            last = self._step - 1
+            steps = f"step {last}" if since == last else f"steps {since} to {last}"
             raise TrainingError(
-                f"step {self._step - 1}: not finite: {', '.join(wrong)}; the last checkpoint is "
+                f"{steps}: not finite: {', '.join(wrong)}; the last checkpoint is "
                 "intact: lower the learning rates"
             )
 
@@ -194,7 +198,9 @@ class Trainer:
             measured = [*beside.result(), *restoration]
         for part in self._config.parts:
             parameters = getattr(self._network, part).parameters()
-            measured.append(nn.utils.clip_grad_norm_(parameters, self._config.clip_norm))
+            norm = nn.utils.clip_grad_norm_(parameters, self._config.clip_norm)
+            # Where nothing had a gradient, torch's zero lies on the CPU.
+            measured.append(norm.to(self._device))
         self._optimizer.step()
         self._update_average()
         return torch.stack([value.double() for value in measured])

@@ -33,6 +33,30 @@ def test_table_json_and_sheet(invoke, known, tmp_path):
     assert f"gain_db {gain:.4g} " in " ".join(table.split())
 
 
+def test_a_damaged_picture_fails_alone(invoke, known, tmp_path):
+    for name in ("b", "c"):
+        save(known / f"blurred/{name}.png", noise(2))
+        save(known / f"sharp/{name}.png", noise(3))
+        save(known / f"mask/{name}.png", square())
+    (known / "mask/b.png").write_bytes(b"no picture")
+    done = invoke("eval", "known", "--save", "figures.json", "--sheet", "sheet.png")
+    assert done.exit_code == 1
+    assert "mask/b.png" in done.stderr
+    assert "1 of 3 pictures could not be measured" in done.stderr
+    report = json.loads((tmp_path / "figures.json").read_text())
+    assert [score["name"] for score in report["scores"]] == ["a", "c"]
+    assert list(report["failed"]) == ["b"]
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_where_every_picture_is_damaged_nothing_is_written(invoke, known, tmp_path):
+    (known / "blurred/a.png").write_bytes(b"no picture")
+    failed = invoke("eval", "known", "--save", "figures.json")
+    assert failed.exit_code == 1
+    assert "blurred/a.png" in failed.stderr
+    assert not (tmp_path / "figures.json").exists()
+
+
 @pytest.mark.parametrize("option", ["--sheet=there.png", "--save=there.json"])
 def test_what_exists_is_replaced_on_demand_alone(invoke, known, tmp_path, option):
     there = tmp_path / option.partition("=")[2]

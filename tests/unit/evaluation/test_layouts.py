@@ -94,6 +94,13 @@ def test_a_missing_folder_is_named(folder, missing):
         find_pairs(folder)
 
 
+def test_two_pictures_of_one_name_are_refused(folder):
+    one = next((folder / "blurred").iterdir())
+    one.with_suffix(".jpg").write_bytes(one.read_bytes())
+    with pytest.raises(UsageError, match="not the only picture of its name"):
+        find_pairs(folder)
+
+
 def test_an_empty_folder_is_a_misuse(folder):
     for path in (folder / "blurred").iterdir():
         path.unlink()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from data_sets import HEIGHT, WIDTH, noise, save, square
+from scores import score_of
 
-from m2a.evaluation import evaluate, find_pairs
+from m2a.evaluation import Evaluation, evaluate, find_pairs
 from m2a.evaluation.sheet import (
     GAP,
     LEAST,
@@ -16,6 +17,7 @@ from m2a.evaluation.sheet import (
     SIDE,
     TRUE,
     caption,
+    choose,
     draw_sheet,
     outline,
     spread,
@@ -64,6 +66,19 @@ def test_a_picture_stands_there_blurred_restored_and_as_it_was(pairs, deblurrer)
         outline(outlined, known > 0, TRUE, by=1)
         outline(outlined, result.probability >= deblurrer.threshold, PREDICTED, by=1)
         np.testing.assert_array_equal(blurred, outlined)
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [(1, "b0"), (3, "b0 b2 b4"), (5, "b0 b1 b2 b3 b4"), (7, "b0 b1 b2 b3 b4 s2 s0"), (99, None)],
+)
+def test_the_worst_and_the_best_gain_are_on_a_sheet_whatever_else_is(count, names):
+    moved = [score_of(name=f"b{n}", psnr_after=20.0 + n) for n in range(5)]
+    unblurred = {"psnr_before": None, "psnr_after": None}
+    still = [score_of(name=f"s{n}", coverage=n / 10, **unblurred) for n in range(3)]
+    evaluation = Evaluation(scores=(*still, *moved))
+    expected = names or "b0 b1 b2 b3 b4 s2 s1 s0"
+    assert [score.name for score in choose(evaluation, count)] == expected.split()
 
 
 def test_a_sheet_of_two_leaves_out_the_middle(pairs, deblurrer):

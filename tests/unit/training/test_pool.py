@@ -69,6 +69,14 @@ class TestSamplePool:
             assert first.dtype == second.dtype
             assert torch.equal(first.nan_to_num(-1), second.nan_to_num(-1))
 
+    def test_a_device_without_room_is_told_in_gigabytes(self, pool, monkeypatch):
+        def empty(*_, **__):
+            raise torch.OutOfMemoryError("out of memory")
+
+        monkeypatch.setattr(torch, "empty", empty)
+        with pytest.raises(TrainingError, match=r"64 samples need .* GiB .* fewer `samples`"):
+            _DeviceShards(pool._config, torch.device("cpu"))
+
     def test_flips_keep_image_truth_and_label_together(self, pool):
         crops = pool.draw(np.random.default_rng(5), 32)
         moved = (crops.blurred != crops.sharp).any(dim=3)

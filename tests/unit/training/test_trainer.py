@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -300,6 +301,25 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(pool, 
     with pytest.raises(TrainingError, match=r"not finite: .*reconstruction loss"):
         list(trainer.steps(tmp_path))
     assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+def test_a_step_without_anything_to_restore_is_a_step(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(m2a.training.trainer, "restoration_batch", lambda *_: None)
+    recipe = replace(RECIPE, parts=("restorer",))
+    assert [report.reconstruction_loss for report in Trainer(recipe, pool).steps(tmp_path)] == [
+        0
+    ] * 6
+
+
+def test_what_is_read_seldom_names_the_steps_since(pool, tmp_path, monkeypatch):
+    """As on a GPU, which is asked where it is reported."""
+    monkeypatch.setattr(m2a.training.trainer, "LOG_STEPS", 4)
+    trainer = Trainer(replace(RECIPE, checkpoint_every=9, learning_rate=1e30, warmup=0), pool)
+    trainer._device = SimpleNamespace(type="cuda")
+    monkeypatch.setattr(Trainer, "_no_totals", lambda self: torch.zeros(8, dtype=torch.float64))
+    monkeypatch.setattr(Trainer, "_train_step", lambda self: torch.full((8,), torch.nan))
+    with pytest.raises(TrainingError, match="steps 0 to 3: not finite"):
+        list(trainer.steps(tmp_path))
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
