@@ -78,6 +78,13 @@ def test_an_operator_of_a_foreign_domain_is_reported_with_it(restore):
     assert "com.microsoft.Gather" in breaches(restore, "restore")
 
 
+@pytest.mark.parametrize("outputs", [["first", ""], ["", "second"], []])
+def test_an_output_without_a_name_is_reported(restore, outputs):
+    """ONNX Runtime's Split ends the process at one, by a segmentation fault."""
+    restore.graph.node.append(helper.make_node("Split", ["patches"], outputs, axis=1))
+    assert "outputs without a name of ['Split'], expected one" in breaches(restore, "restore")
+
+
 def test_a_local_function_is_reported(mask):
     mask.functions.append(
         helper.make_function("local", "f", ["x"], ["y"], [], [helper.make_opsetid("", 20)])
