@@ -99,7 +99,8 @@ class Network:
 
     Attributes:
         operations: in the graph's order, in which each follows those it reads from.
-        weights: name → the constant's message.
+        weights: name → the constant's message. A default of one of the graph's inputs is no
+            constant: whoever runs the graph may give another value.
         outputs: the names of the graph's outputs.
 
     Raises:
@@ -110,32 +111,55 @@ class Network:
         self._model = Message(content)
         self._graph = self._model.message(fields.Model.GRAPH)
         self.operations = [Operation.read(node) for node in self._graph.messages(fields.Graph.NODE)]
-        self.weights = {
-            tensor.text(fields.Tensor.NAME): tensor
-            for tensor in self._graph.messages(fields.Graph.INITIALIZER)
+        self.outputs = self._ports(fields.Graph.OUTPUT)
+        inputs = self._ports(fields.Graph.INPUT)
+        tensors = self._graph.messages(fields.Graph.INITIALIZER)
+        named = ((tensor.text(fields.Tensor.NAME), tensor) for tensor in tensors)
+        self.weights = {name: tensor for name, tensor in named if name not in inputs}
+        self._ranks = {
+            name: tensor.count(fields.Tensor.DIMS) for name, tensor in self.weights.items()
         }
-        self.outputs = {
-            value.text(fields.Value.NAME) for value in self._graph.messages(fields.Graph.OUTPUT)
-        }
+        self._zeros: dict[str, bool] = {}
+
+    def _ports(self, field: int) -> set[str]:
+        return {value.text(fields.Value.NAME) for value in self._graph.messages(field)}
+
+    def in_order(self) -> bool:
+        """Whether no operation reads what itself or a later one makes."""
+        read: set[str] = set()
+        for operation in self.operations:
+            read.update(operation.inputs)
+            if not read.isdisjoint(operation.outputs):
+                return False
+        return True
 
     def rank(self, name: str) -> int | None:
         """The number of dimensions of a constant; None where `name` is none."""
-        tensor = self.weights.get(name)
-        return None if tensor is None else tensor.count(fields.Tensor.DIMS)
+        return self._ranks.get(name)
 
     def array(self, name: str) -> NDArray[Any] | None:
-        """A constant; None where `name` is none, is empty, or is not stored as raw bytes."""
+        """A constant; None where `name` is none, is empty, or is not stored once, as raw bytes."""
         tensor = self.weights.get(name)
-        if tensor is None or fields.Tensor.RAW_DATA not in tensor:
+        if tensor is None or self._ranks[name] > MOST_DIMENSIONS:
             return None
         dtype = _DTYPES.get(tensor.number(fields.Tensor.DATA_TYPE))
-        (raw, *_) = tensor.parts(fields.Tensor.RAW_DATA)
-        if dtype is None or tensor.count(fields.Tensor.DIMS) > MOST_DIMENSIONS:
+        stored = tensor.parts(fields.Tensor.RAW_DATA)
+        if dtype is None or len(stored) != 1 or any(field in tensor for field in _OTHER_DATA):
             return None
         shape = tensor.numbers(fields.Tensor.DIMS)
-        if not raw or prod(shape) * dtype.itemsize != len(raw):
+        if not stored[0] or prod(shape) * dtype.itemsize != len(stored[0]):
             return None
-        return np.frombuffer(raw, dtype).reshape(shape)
+        return np.frombuffer(stored[0], dtype).reshape(shape)
+
+    def is_zero(self, name: str) -> bool:
+        """Whether `name` is a constant, as `array` gives it, that is zero everywhere.
+
+        It is looked at once: a crafted graph could ask for a large one any number of times.
+        """
+        if name not in self._zeros:
+            array = self.array(name)
+            self._zeros[name] = array is not None and not array.any()
+        return self._zeros[name]
 
     def integers(self, name: str) -> tuple[int, ...] | None:
         """A constant vector of int64; None where `name` is none, or is stored otherwise."""
@@ -174,6 +198,12 @@ _DTYPES: Mapping[int, np.dtype[Any]] = {
     fields.Tensor.TYPE_INT64: np.dtype("<i8"),
 }
 """ONNX's number of a type → NumPy's."""
+
+_OTHER_DATA = (
+    *(fields.Tensor.SEGMENT, fields.Tensor.FLOATS, fields.Tensor.INT32S, fields.Tensor.STRINGS),
+    *(fields.Tensor.INT64S, fields.Tensor.DOUBLES, fields.Tensor.UINT64S),
+)
+"""Where a tensor's values may stand beside its raw bytes: a constant that has both is not read."""
 
 
 def _tensor(name: str, values: NDArray[Any]) -> bytes:

@@ -50,6 +50,7 @@ class Tensor:
     """`TensorProto`, and its number of the type int64."""
 
     DIMS, DATA_TYPE, NAME, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 1, 2, 8, 9, 13, 14
+    SEGMENT, FLOATS, INT32S, STRINGS, INT64S, DOUBLES, UINT64S = 3, 4, 5, 6, 7, 10, 11
     TYPE_INT64 = 7
 
 
