@@ -17,8 +17,8 @@ The result is what ONNX Runtime makes of the Q/DQ pairs, bit for bit: the sums a
 scaled by the same number, and the bias is added to that. Against the pairs computed one by one in
 FP32, as ONNX defines them, only the rounding of FP32 sums differs.
 
-TensorRT does not know the operator, and the contract forbids it: so this is no graph of a bundle.
-It is made where a graph is opened on a CPU, from one that passed the check.
+TensorRT does not know the operator, and the contract forbids it: so this is no graph of a bundle,
+but made where one is opened on a CPU, from a graph that passed the check.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ DOMAIN, PRODUCT = "com.microsoft", "MatMulIntegerToFloat"
 point of B (absent: 0), bias."""
 
 _PREFIX = "integer/"
-_ZERO = f"{_PREFIX}zero"
+"""Of the names of new tensors. A graph in which it stands anywhere stays as it is."""
+
 _ZERO_POINT = 128
+_QUANTIZED = b"QuantizeLinear"
 
 _MATMUL = ("MatMul", 2, 1)
 """Operator, inputs, outputs."""
-
-_QUANTIZED = b"QuantizeLinear"
 
 
 def fuse_products(graph: bytes) -> bytes:
@@ -55,17 +55,16 @@ def fuse_products(graph: bytes) -> bytes:
         graph: a serialised model that passed `m2a.graphs.contract.check_serialised`.
 
     Returns:
-        The serialised model. What is not exactly such a product stays as it is, and a graph without
-        one is returned itself.
+        The serialised model. What is not exactly such a product stays as it is. A graph without
+        one, or whose nodes are not in order, is returned itself.
 
     Raises:
         WireError: the bytes are no model.
     """
-    if _QUANTIZED not in graph:
+    if _QUANTIZED not in graph or _PREFIX.encode() in graph:
         return graph
     network = Network(graph)
-    names = (name for operation in network.operations for name in operation.outputs)
-    if any(name.startswith(_PREFIX) for name in names):
+    if not network.in_order():
         return graph
     pattern, written = _Pattern(network), _Written(network)
     operations: list[Operation] = []
@@ -155,8 +154,8 @@ class _Pattern:
         scale, zero = there.inputs[1:]
         same = back.inputs[1:] == (scale, zero)
         known = self._array(scale, np.float32, rank=0).size == 1
-        zeros = self._array(zero, np.int8, rank=0)
-        return there if same and known and zeros.size == 1 and not zeros.any() else None
+        stored = self._array(zero, np.int8, rank=0).size == 1
+        return there if same and known and stored and self._network.is_zero(zero) else None
 
     def _weight(self, tensor: str) -> Operation | None:
         """The node that gives W in FP32: int8 [K, N], with a scale a column and zero points 0."""
@@ -167,7 +166,7 @@ class _Pattern:
         scales = self._array(node.inputs[1], np.float32, rank=1)
         zeros = self._array(node.inputs[2], np.int8, rank=1)
         whole = stored.size > 0 and stored.shape[1:] == scales.shape == zeros.shape
-        return node if whole and not zeros.any() else None
+        return node if whole and self._network.is_zero(node.inputs[2]) else None
 
     def _gathered(self, pair: Operation) -> tuple[str, tuple[Operation, ...]]:
         """Follows rows that were rounded before they were gathered to where they were not."""
@@ -179,8 +178,7 @@ class _Pattern:
             reshape is None
             or gather is None
             or before is None
-            or shape is None
-            or len(shape) != 2
+            or len(shape or ()) != 2
             or gather.integer("axis") != 0
             or before.inputs[1:] != pair.inputs[1:]
         ):
@@ -223,16 +221,22 @@ class _Written:
         self._network = network
         self._makers = {name: one for one in network.operations for name in one.outputs}
         self._rounded: set[str] = set()
-        self.constants: dict[str, NDArray[Any]] = {_ZERO: np.array(_ZERO_POINT, np.uint8)}
+        self._names: dict[tuple[str | int, ...], str] = {}
+        self._zero = self._name("zero point")
+        self.constants: dict[str, NDArray[Any]] = {self._zero: np.array(_ZERO_POINT, np.uint8)}
+
+    def _name(self, *what: str | int) -> str:
+        """The name of a new tensor, a number: put together from names, two could be one."""
+        return self._names.setdefault(what, f"{_PREFIX}{len(self._names)}")
 
     def operations(self, product: _Product) -> Iterator[Operation]:
         """A product's operations, in their order."""
-        stored = f"{_PREFIX}{product.rows}/{product.scale}"
+        stored = self._name("rounded", product.rows, product.scale)
         if stored not in self._rounded:
             self._rounded.add(stored)
             yield from self._round(product.rows, product.scale, stored)
         for move in product.moves:
-            moved = f"{_PREFIX}{move.outputs[0]}/{product.results[0]}"
+            moved = self._name("moved", move.outputs[0], product.results[0])
             yield move.renamed({move.inputs[0]: stored, move.outputs[0]: moved})
             stored = moved
         for number, result in enumerate(product.results):
@@ -242,7 +246,7 @@ class _Written:
             )
             yield Operation(
                 operator=PRODUCT,
-                inputs=(stored, weight, product.scale, scales, _ZERO, "", bias),
+                inputs=(stored, weight, product.scale, scales, self._zero, "", bias),
                 outputs=(result,),
                 domain=DOMAIN,
             )
@@ -252,14 +256,15 @@ class _Written:
         joined = self._makers.get(tensor)
         ends = None if joined is None else self._zeros_at_the_end(joined)
         if joined is None or ends is None:
-            yield _quantized(tensor, scale, stored)
+            yield self._quantized(tensor, scale, stored)
             return
-        absent = f"{_PREFIX}{joined.inputs[1]}"
-        self.constants[absent] = np.full(ends.shape, _ZERO_POINT, np.uint8)
-        yield _quantized(joined.inputs[0], scale, f"{stored}/present")
+        present, absent = self._name("present", stored), self._name("absent", joined.inputs[1])
+        if absent not in self.constants:
+            self.constants[absent] = np.full(ends.shape, _ZERO_POINT, np.uint8)
+        yield self._quantized(joined.inputs[0], scale, present)
         yield Operation(
             operator="Concat",
-            inputs=(f"{stored}/present", absent),
+            inputs=(present, absent),
             outputs=(stored,),
             attributes=joined.attributes,
         )
@@ -268,20 +273,21 @@ class _Written:
         if joined.operator != "Concat" or len(joined.inputs) != 2 or joined.integer("axis") != 0:
             return None
         zeros = self._network.array(joined.inputs[1])
-        return zeros if zeros is not None and zeros.ndim == 2 and not zeros.any() else None
+        row = zeros is not None and zeros.ndim == 2 and self._network.is_zero(joined.inputs[1])
+        return zeros if row else None
+
+    def _quantized(self, tensor: str, scale: str, stored: str) -> Operation:
+        inputs = (tensor, scale, self._zero)
+        return Operation(operator="QuantizeLinear", inputs=inputs, outputs=(stored,))
 
     def _columns(self, name: str, number: int, parts: int) -> str:
         """One of some equal parts of a constant's columns, which becomes a constant itself."""
         array = self._network.array(name)
         if parts == 1 or array is None:
             return name
-        part = f"{_PREFIX}{name}/{number}"
+        part = self._name("columns", name, number)
         self.constants[part] = np.split(array, parts, axis=-1)[number]
         return part
-
-
-def _quantized(tensor: str, scale: str, stored: str) -> Operation:
-    return Operation(operator="QuantizeLinear", inputs=(tensor, scale, _ZERO), outputs=(stored,))
 
 
 def _needed(operations: Iterable[Operation], outputs: Iterable[str]) -> list[Operation]:

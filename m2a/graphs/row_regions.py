@@ -138,7 +138,8 @@ def _starts(graph: _Graph) -> list[tuple[int, str, list[int]]]:
     """Level, tensor with a row a site, and places of the gathers, of each region."""
     starts, corners = [], []
     for place, operation in enumerate(graph.operations):
-        if operation.operator != "Gather" or len(operation.inputs) != _ARITY["Gather"]:
+        counts = len(operation.inputs), len(operation.outputs)
+        if operation.operator != "Gather" or counts != (_ARITY["Gather"], 1):
             continue
         rows = operation.inputs[1]
         flat = graph.flattened(rows)

@@ -29,6 +29,7 @@ SLICES: Mapping[int, int] = {0: 16, 1: 8, 2: 4}
 no time and take longer to open; what level 3 gathers is small."""
 
 _PREFIX = "sliced/"
+"""Of the names of new tensors. A graph in which it stands anywhere stays as it is."""
 
 
 def slice_gathers(graph: bytes, slices: Mapping[int, int] = SLICES) -> bytes:
@@ -39,20 +40,23 @@ def slice_gathers(graph: bytes, slices: Mapping[int, int] = SLICES) -> bytes:
         slices: level → number of slices, at least 1; a level that is not there stays as it is.
 
     Returns:
-        The serialised model. A region with a `refusal` stays as it is, and a graph without regions,
-        such as the mask graph, is returned itself.
+        The serialised model. A region with a `refusal` stays as it is. A graph without regions,
+        such as the mask graph, or whose nodes are not in order, is returned itself.
 
     Raises:
         WireError: the bytes are no model.
     """
+    if _PREFIX.encode() in graph:
+        return graph
     network = Network(graph)
+    if not network.in_order():
+        return graph
     regions = {
         region.operations[-1]: region
         for region in find_regions(network)
         if region.refusal is None and slices.get(region.level, 1) > 1
     }
-    names = (name for operation in network.operations for name in operation.outputs)
-    if not regions or any(name.startswith(_PREFIX) for name in names):
+    if not regions:
         return graph
     replaced = {place for region in regions.values() for place in region.operations}
     cuts: dict[str, _Cuts] = {}
