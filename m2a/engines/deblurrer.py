@@ -98,14 +98,17 @@ def choose_precision(
 
     Returns:
         The first of them with such engines; the last where there are none, so that opening it says
-        why. The reason tells of better ones whose engines are there and will not run.
+        why. The reason tells of better ones whose engines are there and will not run, and of those
+        that nothing can be read of, which may be better.
     """
     machine = this_machine() if machine is None else machine
-    passed_over = []
+    passed_over: list[str] = []
     for precision in verified:
         try:
             choose_engines(bundle, precision=precision, machine=machine)
-        except MissingEnginesError:
+        except MissingEnginesError as error:
+            told = "; ".join(passed_over)
+            passed_over += [fault for fault in error.unreadable if fault not in told]
             continue
         except EngineError as error:
             passed_over.append(str(error))

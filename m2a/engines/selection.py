@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,15 @@ from m2a.runtime.bundle import GRAPHS, Bundle
 
 
 class MissingEnginesError(EngineError):
-    """There are no engines of a precision, as far as can be read."""
+    """There are no engines of a precision, as far as can be read.
+
+    Attributes:
+        unreadable: why of others nothing is known, not even their precision.
+    """
+
+    def __init__(self, message: str, *, unreadable: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.unreadable = tuple(unreadable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +78,8 @@ def choose_engines(bundle: Bundle, *, precision: str, machine: Machine) -> Chose
     Raises:
         MissingEnginesError: there are none; the command that builds them is told.
         EngineError: something is against each of them; every reason is told, and the command that
-            builds them again. Or a file is not the one that was built.
+            builds them again. Or a file is not the one that was built. Both tell of descriptions
+            that cannot be read.
     """
     folder = engines_folder(bundle)
     found: list[tuple[float, Path, Sidecar]] = []
@@ -97,14 +107,17 @@ def choose_engines(bundle: Bundle, *, precision: str, machine: Machine) -> Chose
     if refused:
         raise EngineError(
             f"the {precision} engines in {folder} will not run here. {'. '.join(refused)}. "
-            f"Build them again: {found[0][2].rebuild_command}"
+            f"Build them again: {found[0][2].rebuild_command}{_also(unreadable)}"
         )
-    raise MissingEnginesError(_absent(bundle, precision, folder, others, unreadable))
+    absent = _absent(bundle, precision, folder, others)
+    raise MissingEnginesError(f"{absent}{_also(unreadable)}", unreadable=unreadable)
 
 
-def _absent(
-    bundle: Bundle, precision: str, folder: Path, others: set[str], unreadable: list[str]
-) -> str:
+def _also(unreadable: Sequence[str]) -> str:
+    return "".join(f" ({fault})" for fault in unreadable)
+
+
+def _absent(bundle: Bundle, precision: str, folder: Path, others: set[str]) -> str:
     """That there are no engines of a precision, and the command that builds them."""
     there = f"; there are {' and '.join(sorted(others))} ones" if others else ""
     words = [*REBUILD, f"--{precision}", "--bundle", str(bundle.path.resolve())]
@@ -112,5 +125,5 @@ def _absent(
         words += ["--calibration", "PHOTOS"]  # a folder of blurred ones: no graphs without them
     return (
         f"found no {precision} engines in {folder}{there}. Build them on the machine that runs "
-        f"them: {shlex.join(words)}" + "".join(f" ({fault})" for fault in unreadable)
+        f"them: {shlex.join(words)}"
     )

@@ -115,6 +115,21 @@ def test_better_engines_that_are_passed_over_are_told(bundle):
     assert "fp16" not in words  # of which there are none
 
 
+@pytest.mark.parametrize("verified", [("int8", "fp16", "fp32"), ("fp16", "fp32")])
+def test_engines_that_may_be_better_and_cannot_be_read_are_told_once(bundle, verified):
+    add_engines(bundle)
+    add_engines(bundle, "stale", precision="int8", sources=dict.fromkeys(GRAPHS, "0" * 64))
+    damaged = bundle.path / "engines" / "damaged" / "engine.json"
+    damaged.parent.mkdir()
+    damaged.write_text('{"precision": "fp16"')
+    chosen = choose_precision(bundle, verified, machine=MACHINE)
+    assert chosen.precision == "fp32"
+    assert chosen.reason.count(f"{damaged} is not JSON") == 1
+    assert choose_precision(bundle, ("fp32",), machine=MACHINE).reason.endswith("that run here")
+    with pytest.raises(EngineError, match=r"int8 engines in .* will not run.*Build.*is not JSON"):
+        choose_engines(bundle, precision="int8", machine=MACHINE)
+
+
 def test_engines_of_another_precision_are_named_and_not_taken(bundle):
     add_engines(bundle)
     with pytest.raises(EngineError, match=r"found no fp16 engines in .*; there are fp32 ones"):
