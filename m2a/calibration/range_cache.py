@@ -103,6 +103,8 @@ def _read(file: Path, question: dict[str, Any]) -> tuple[Ranges | None, str]:
     """The ranges, or None and why they are refused."""
     try:
         content = json.loads(read_regular(file, limit=MAX_FILE))
+        if "versions" in content and _DIGEST not in content:
+            return None, "they are stale, of an earlier m2a, which did not note their SHA-256"
         if content.pop(_DIGEST) != _digest(content):
             return None, "the file is damaged (its content has another SHA-256 than it says)"
         stored = {key: content.get(key) for key in question}

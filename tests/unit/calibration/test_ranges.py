@@ -150,6 +150,19 @@ class TestCache:
         assert self.ask(*other, tmp_path, told=told).largest["restore"] == {"b": 2.0}
         assert f"stale, of other {word}" in told[0]
 
+    def test_one_of_before_its_digest_was_noted_is_stale(
+        self, sensitive_bundle, calibrating, tmp_path, measured
+    ):
+        self.ask(sensitive_bundle, calibrating, tmp_path)
+        (file,) = tmp_path.glob("*.json")
+        stored = json.loads(file.read_text())
+        del stored["sha256"]
+        file.write_text(json.dumps(stored))
+        told = []
+        self.ask(sensitive_bundle, calibrating, tmp_path, told=told)
+        assert "they are stale, of an earlier m2a" in told[0]
+        assert len(measured) == 2
+
     def test_another_method_has_its_own(self, sensitive_bundle, calibrating, tmp_path, measured):
         for method in ("minmax", "entropy", "minmax"):
             self.ask(sensitive_bundle, calibrating, tmp_path, method)
