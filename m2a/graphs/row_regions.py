@@ -10,6 +10,7 @@ before something else is mixed in; in INT8 it may end before its last product.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from m2a.graphs.integer_products import PRODUCT
@@ -88,6 +89,7 @@ class _Graph:
         self.network = network
         self.operations = network.operations
         self._writers = {name: one for one in network.operations for name in one.outputs}
+        self._of_motion = _made_from(_SITES_OF_MOTION, network.operations)
 
     def written_by(self, tensor: str, operator: str) -> Operation | None:
         """The operation that writes a tensor, if it is of that kind and has as many inputs."""
@@ -108,20 +110,8 @@ class _Graph:
         return (
             reshape is not None
             and self.network.integers(reshape.inputs[1]) == (-1, 1)
-            and self._depends_on(reshape.inputs[0], _SITES_OF_MOTION)
+            and reshape.inputs[0] in self._of_motion
         )
-
-    def _depends_on(self, tensor: str, source: str) -> bool:
-        waiting, seen = [tensor], {tensor}
-        while waiting:
-            name = waiting.pop()
-            if name == source:
-                return True
-            writer = self._writers.get(name)
-            new = set() if writer is None else set(writer.inputs) - seen
-            waiting += new
-            seen |= new
-        return False
 
     def is_matrix_of_rows(self, tensor: str) -> bool:
         """Whether a tensor has two dimensions, as features with the row of an absent site have."""
@@ -132,6 +122,15 @@ class _Graph:
             and joined.integer("axis") == 0
             and any(self.network.rank(name) == 2 for name in joined.inputs)
         )
+
+
+def _made_from(source: str, operations: Iterable[Operation]) -> set[str]:
+    """A tensor, and all that operations, in their order, make from it."""
+    made = {source}
+    for operation in operations:
+        if not made.isdisjoint(operation.inputs):
+            made.update(operation.outputs)
+    return made
 
 
 def _starts(graph: _Graph) -> list[tuple[int, str, list[int]]]:
