@@ -32,28 +32,20 @@ from m2a.errors import M2AError
 from m2a.export.trace import trace_restore
 from m2a.files import atomic_write
 from m2a.graphs.sliced_gathers import slice_gathers
-from m2a.models.checkpoint import load_checkpoint
 from m2a.models.config import M2AENetConfig
 from m2a.models.cost import count_cost
-from m2a.models.gathered import GatheredRestorer
 from m2a.models.network import M2AENet
-from m2a.models.reparameterize import reparameterize
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
-from m2a.runtime.manifest import DEFAULT_DILATE
-from m2a.runtime.sites import PATCH, build_sites, dilate, pad_mask
+from m2a.runtime.sites import PATCH, build_sites, pad_mask
+from m2a.training.comparison import held_out_samples, train_beside, under_true_masks
 from m2a.training.config import TrainingConfig, read_recipe, reshaped, tomllib
-from m2a.training.photographs import load_photographs
-from m2a.training.protocol import EVALUATION
 from m2a.training.samples import Sample
-from m2a.training.train import train as train_network
-from m2a.training.trainer import Progress
-from m2a.training.validation import Validation, psnr_gain, restore
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 TRAINED, TIMED, GRAPH = "trained.json", "times.json", "restore.onnx"
 PICTURE, COVERAGE = (1436, 2152), 0.1
-CROPS, SEED = 100, 1
-"""The held-out crops: those of `m2a synth --seed 1`, by which the model card's choices are made."""
+CROPS = 100
+"""Held-out crops that the gain is measured on."""
 
 LENGTHS = (0.0, 8.0, 16.0, 30.0, float("inf"))
 """Blur lengths in pixels, between which the gain is stated."""
@@ -73,16 +65,13 @@ def train(recipe: Path, shapes: Sequence[str], photos: Path, output: Path) -> No
     """Trains each shape by RECIPE and measures it on held-out crops."""
     try:
         configs = recipes_of(recipe, shapes)
-        held_out = load_photographs(photos, only=configs[0].held_out)
-        validation = Validation(held_out, EVALUATION, count=CROPS, seed=SEED)
+        samples = held_out_samples(configs[0], photos, count=CROPS)
         for each in configs:
             run = output / name_of(each.network)
             if (run / TRAINED).exists():
                 continue
-            share_samples(run, output / "samples")
-            path = train_network(each, photographs=photos, run=run, report=report)
-            network = load_checkpoint(path)
-            record = measured(network, validation.samples, steps=each.steps)
+            network = train_beside(each, photographs=photos, run=run, report=click.echo)
+            record = measured(network, samples, steps=each.steps)
             graph = trace_restore(network).SerializeToString()
             atomic_write(run / GRAPH, graph, overwrite=True)
             atomic_write(run / TRAINED, json.dumps(record, indent=2).encode(), overwrite=True)
@@ -98,36 +87,15 @@ def recipes_of(recipe: Path, shapes: Sequence[str]) -> list[TrainingConfig]:
     return [reshaped(config, tomllib.loads(f"shape = {{{text}}}")["shape"]) for text in shapes]
 
 
-def report(progress: Progress) -> None:
-    """Shows one line every 50 steps."""
-    click.echo(
-        f"{progress.step} gain {progress.psnr_gain:+.2f} dB {progress.reconstruction_loss:.4f} "
-        f"{progress.seconds_per_step:.2f} s/step"
-    )
-
-
 def name_of(network: M2AENetConfig) -> str:
     """A shape's name: width, blocks, T."""
     blocks = "-".join(map(str, network.blocks))
     return f"w{network.width}-b{blocks}-t{network.trajectory_points}"
 
 
-def share_samples(run: Path, samples: Path) -> None:
-    """Lets a run read the folder of samples that all share."""
-    run.mkdir(parents=True, exist_ok=True)
-    samples.mkdir(exist_ok=True)
-    if not (run / "samples").exists():
-        (run / "samples").symlink_to(samples.resolve(), target_is_directory=True)
-
-
 def measured(network: M2AENet, samples: Sequence[Sample], *, steps: int) -> dict[str, Any]:
     """What a trained network gains under the true masks."""
-    gathered = GatheredRestorer(network.config)
-    gathered.load_state_dict(reparameterize(network.restorer))
-    gains = [
-        psnr_gain(sample, restore(gathered, sample, dilate(sample.mask, DEFAULT_DILATE)))
-        for sample in samples
-    ]
+    gains, _ = under_true_masks(network, samples)
     lengths = [blur_length(sample) for sample in samples]
     return {
         "shape": network.config.to_json(),

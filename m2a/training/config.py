@@ -45,6 +45,8 @@ class TrainingConfig:
             weights that the run began from.
         begin_anew: names of modules, such as `restorer.motion.coefficients`, that begin from random
             weights where the run begins from a checkpoint.
+        frozen: names of modules whose parameters stay as the run began. They belong neither to the
+            optimiser nor to the gradient that is clipped.
         optimizer: `adamw`, or `soap` (arXiv 2409.11321): Adam in the eigenbasis of Shampoo's
             preconditioner.
         steps: optimisation steps.
@@ -90,6 +92,7 @@ class TrainingConfig:
     validation_crops: int = 24
     parts: tuple[str, ...] = PARTS
     begin_anew: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     optimizer: str = "adamw"
     steps: int = 20_000
     batch: int = 16
@@ -111,7 +114,7 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("held_out", "validation", "begin_anew"):
+        for name in ("held_out", "validation", "begin_anew", "frozen"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"{name} must be a list of names, found {getattr(self, name)!r}")
         if shared := sorted(set(self.held_out) & set(self.validation)):

@@ -120,12 +120,14 @@ def rendering(
     The pool hands out crops on `device`.
 
     Raises:
-        TrainingError: the folder of photographs has no picture left to train on, that of cut-outs
-            none that can be used, or the folder of the shards holds those of another recipe.
+        TrainingError: shards are missing and the folder of photographs has no picture left to
+            train on, or that of cut-outs none that can be used; or the folder of the shards holds
+            those of another recipe.
     """
-    # Fail here, with a message, and not in a worker.
-    load_training_photographs(config)
-    _load_cutouts(config)
+    if not all(config.shard(number).exists() for number in range(config.shards)):
+        # Fail here, with a message, and not in a worker.
+        load_training_photographs(config)
+        _load_cutouts(config)
     config.folder.mkdir(parents=True, exist_ok=True)
     _check_identity(config)
     context = multiprocessing.get_context("spawn")

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_optimizer import SOAP
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -43,6 +42,7 @@ from m2a.training.batches import (
 )
 from m2a.training.config import TrainingConfig
 from m2a.training.losses import mask_loss, reconstruction_loss, trajectory_loss
+from m2a.training.optimizer import build_optimizer, freeze, names_within, trained_parameters
 from m2a.training.pool import Crops, SamplePool
 from m2a.training.reblur import linear_light, pixel_motion, reblur_loss
 from m2a.training.tables import dilate
@@ -50,9 +50,6 @@ from m2a.training.tables import dilate
 POOL_REFRESH_STEPS = 50
 LOG_STEPS = 50
 STATE = "state.pt"
-MAX_PRECONDITION_DIM = 600
-"""SOAP leaves longer axes of a weight as they are: their eigenbasis costs more than it gives."""
-
 
 _MEASURED = ("mask loss", "overlap", "union", "reconstruction loss", "error before", "error after")
 """What a step measures, in this order."""
@@ -85,6 +82,7 @@ _FIXED = (
     "model",
     "shape",
     "parts",
+    "frozen",
     "optimizer",
     "samples",
     "synthesis",
@@ -111,6 +109,7 @@ class Trainer:
         self._network = M2AENet(config.network).to(self._device).train()
         self._average = copy.deepcopy(self._network).eval()
         self._gathered = GatheredRestorer(config.network).to(self._device)
+        freeze(self._network, config)
         self._optimizer = build_optimizer(self._network, config)
         self._step = 0
         self._began = 0
@@ -197,7 +196,7 @@ class Trainer:
             restoration = self._restoration_backward(crops, rng)
             measured = [*beside.result(), *restoration]
         for part in self._config.parts:
-            parameters = getattr(self._network, part).parameters()
+            parameters = trained_parameters(self._network, part)
             norm = nn.utils.clip_grad_norm_(parameters, self._config.clip_norm)
             # Where nothing had a gradient, torch's zero lies on the CPU.
             measured.append(norm.to(self._device))
@@ -335,8 +334,9 @@ class Trainer:
     def resume(self, run: Path) -> bool:
         """Goes on from `state.pt` where there is one.
 
-        Network, samples, parts and optimiser must be the same; all else (steps, rates, batch
-        sizes, the losses' weights) may change on the way, and the checkpoint's history tells.
+        Network, samples, parts, what is frozen and optimiser must be the same; all else (steps,
+        rates, batch sizes, the losses' weights) may change on the way, and the checkpoint's
+        history tells.
 
         Returns:
             Whether there was a state to go on from.
@@ -384,28 +384,8 @@ class Trainer:
             )
         weights = network.state_dict()
         for module in self._config.begin_anew:
-            anew = [n for n in weights if n.startswith(f"{module}.")]
-            if not anew:
-                raise TrainingError(
-                    f"begin_anew: the network has no module {module!r} with weights"
-                )
+            anew = names_within(module, weights, field="begin_anew")
             weights.update({n: self._network.state_dict()[n].clone() for n in anew})
         for part in (self._network, self._average):
             part.load_state_dict(weights)
         self._history = [{"checkpoint": name}]
-
-
-def build_optimizer(network: M2AENet, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Returns the recipe's optimiser over the parts that it trains; `peak` is a group's rate."""
-    rates = {"mask_predictor": config.mask_learning_rate, "restorer": config.learning_rate}
-    groups: list[dict[str, Any]] = []
-    for part in config.parts:
-        parameters = list(getattr(network, part).parameters())
-        rate = {"lr": rates[part], "peak": rates[part]}
-        matrices = [p for p in parameters if p.ndim > 1]
-        vectors = [p for p in parameters if p.ndim <= 1]
-        groups.append({"params": matrices, "weight_decay": config.weight_decay, **rate})
-        groups.append({"params": vectors, "weight_decay": 0.0, **rate})
-    if config.optimizer == "soap":
-        return SOAP(groups, max_precondition_dim=MAX_PRECONDITION_DIM)
-    return torch.optim.AdamW(groups, betas=(0.9, 0.99))

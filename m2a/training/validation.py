@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from m2a.evaluation.metrics import finite_psnr, overlap, psnr
+from m2a.evaluation.metrics import angle_errors, finite_psnr, overlap, psnr
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
 from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 from m2a.runtime.sites import dilate
-from m2a.training.batches import image_batch, restoration_batch
-from m2a.training.pool import Crops
+from m2a.training.batches import RestorationBatch, image_batch, restoration_batch
+from m2a.training.pool import MASKED, VISIBLE, Crops
 from m2a.training.protocol import draw_visible
 from m2a.training.samples import Sample, SynthesisConfig, cell_motion
 
@@ -67,16 +67,15 @@ class Validation:
             The means, and a sheet to look at, uint8 [H, W, 3]: a row for each of the first six
             crops, as blurred, restored, sharp, predicted mask and true mask.
         """
-        gathered = GatheredRestorer(network.config).to(_device_of(network))
-        gathered.load_state_dict(reparameterize(network.restorer))
+        gathered = gathered_restorer(network)
         gains, true_gains, ious = [], [], []
         rows: list[NDArray[np.uint8]] = []
         for sample in self.samples:
-            found = self._predict(network, sample)
-            restored = restore(gathered, sample, dilate(found, DEFAULT_DILATE))
+            found = predicted_mask(network, sample, threshold=DEFAULT_THRESHOLD)
+            restored = restore(gathered, sample, dilate(found, DEFAULT_DILATE)).picture
             gains.append(psnr_gain(sample, restored))
             under_truth = restore(gathered, sample, dilate(sample.mask, DEFAULT_DILATE))
-            true_gains.append(psnr_gain(sample, under_truth))
+            true_gains.append(psnr_gain(sample, under_truth.picture))
             ious.append(overlap(found, sample.mask).iou)
             if len(rows) < _PREVIEWED:
                 masks = [
@@ -86,32 +85,65 @@ class Validation:
         means = Validated(gain=fmean(gains), gain_true_mask=fmean(true_gains), iou=fmean(ious))
         return means, np.vstack(rows)
 
-    def _predict(self, network: M2AENet, sample: Sample) -> NDArray[np.bool_]:
-        image = image_batch(torch.from_numpy(sample.blurred[None]).to(_device_of(network)))
-        probability = network.predict_mask(image).sigmoid()[0, 0].cpu().numpy()
-        found: NDArray[np.bool_] = probability >= DEFAULT_THRESHOLD
-        return found
+
+@torch.no_grad()
+def predicted_mask(network: M2AENet, sample: Sample, *, threshold: float) -> NDArray[np.bool_]:
+    """Where a network in evaluation mode finds blur, before dilation: bool [H, W]."""
+    image = image_batch(torch.from_numpy(sample.blurred[None]).to(_device_of(network)))
+    probability = network.predict_mask(image).sigmoid()[0, 0].cpu().numpy()
+    found: NDArray[np.bool_] = probability >= threshold
+    return found
+
+
+def gathered_restorer(network: M2AENet) -> GatheredRestorer:
+    """The restorer of a network in the form that restores, on the network's device."""
+    gathered = GatheredRestorer(network.config).to(_device_of(network))
+    gathered.load_state_dict(reparameterize(network.restorer))
+    return gathered
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Restored:
+    """One restored sample.
+
+    Attributes:
+        picture: uint8 [H, W, 3].
+        angle_error: median over the 4×4 cells where blur is visible, degrees modulo 180, as
+            `angle_errors`; chance is 45. None where the restored mask holds no such cell.
+    """
+
+    picture: NDArray[np.uint8]
+    angle_error: float | None
 
 
 @torch.no_grad()
-def restore(
+def restore(gathered: GatheredRestorer, sample: Sample, mask: NDArray[np.bool_]) -> Restored:
+    """Restores the pixels of a mask, bool [H, W]."""
+    batch = _packed(gathered, sample, mask)
+    picture = sample.blurred.copy()
+    if batch is None:
+        return Restored(picture=picture, angle_error=None)
+    residual, motion = gathered(batch.tables)
+    display = (batch.blurred + residual).clamp(0, 1).cpu().numpy()
+    picture[mask] = np.rint(display * 255).astype(np.uint8)
+    errors = angle_errors(motion.cpu().numpy(), batch.motion.cpu().numpy())
+    median = float(np.median(errors)) if errors.size else None
+    return Restored(picture=picture, angle_error=median)
+
+
+def _packed(
     gathered: GatheredRestorer, sample: Sample, mask: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    """Restores the pixels of a mask, bool [H, W]; returns uint8 [H, W, 3]."""
+) -> RestorationBatch | None:
+    """One crop as the restorer takes it, on its device; None where the mask is empty."""
     fields = {
         "blurred": sample.blurred,
         "sharp": sample.sharp,
-        "label": mask.astype(np.uint8),
+        "label": sample.mask * np.uint8(MASKED) | sample.visible * np.uint8(VISIBLE),
         "motion": cell_motion(sample),
     }
     device = _device_of(gathered)
     one = {name: torch.from_numpy(field).to(device)[None] for name, field in fields.items()}
-    batch = restoration_batch(Crops(**one), torch.from_numpy(mask).to(device)[None])
-    restored = sample.blurred.copy()
-    if batch is not None:
-        display = (batch.blurred + gathered(batch.tables).residual).clamp(0, 1).cpu().numpy()
-        restored[mask] = np.rint(display * 255).astype(np.uint8)
-    return restored
+    return restoration_batch(Crops(**one), torch.from_numpy(mask).to(device)[None])
 
 
 def psnr_gain(sample: Sample, restored: NDArray[np.uint8]) -> float:

@@ -192,6 +192,13 @@ class TestSamplePool:
         assert worker.wait(60) == 0
         assert not list(shards.iterdir())
 
+    def test_only_a_pool_that_is_complete_needs_no_photographs(self, pool):
+        with rendering(pool._config, workers=0) as complete:
+            assert complete.refresh() == SHARD_SAMPLES
+        larger = replace(pool._config, samples=2 * SHARD_SAMPLES)
+        with pytest.raises(TrainingError), rendering(larger, workers=0):
+            pass
+
     def test_a_process_that_died_is_an_error(self, tmp_path):
         dead = SamplePool(pool_config(tmp_path), [SimpleNamespace(exitcode=1)])
         with pytest.raises(TrainingError, match="died"):

@@ -9,15 +9,15 @@ import pytest
 
 from m2a.errors import TrainingError
 from m2a.models import PRESETS
-from m2a.training.config import TrainingConfig, read_recipe
+from m2a.training.config import PARTS, TrainingConfig, read_recipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[3] / "recipes").glob("*.toml"))
 
 
 class TestRecipe:
-    def test_the_recipes_of_the_packaged_model_hold_out_the_same_photographs(self):
+    def test_all_recipes_hold_out_the_same_photographs(self):
         recipes = [read_recipe(path) for path in RECIPES]
-        assert {recipe.parts for recipe in recipes} == {("mask_predictor",), ("restorer",)}
+        assert {recipe.parts for recipe in recipes} == {("mask_predictor",), ("restorer",), PARTS}
         assert len({recipe.held_out for recipe in recipes}) == 1
         assert len(recipes[0].held_out) == 6
 
@@ -71,6 +71,7 @@ class TestRecipe:
             ("reblur_weight = -1.0", "reblur_weight"),
             ("trajectory_weight = -1.0", "trajectory_weight"),
             ('begin_anew = "restorer"', "begin_anew must be a list of names"),
+            ('frozen = "restorer"', "frozen must be a list of names"),
             ('held_out = ["a"]\nvalidation = ["a"]', "both in held_out and in validation"),
             ("validation_crops = 0", "validation_crops must be at least 1"),
             ('straight_through = true\nparts = ["restorer"]', "trains both parts"),

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
-from skimage import data
+from recipe_scripts import load_script, run_script, write_place
 
 from m2a.models import M2AENetConfig
 from m2a.models.cost import count_cost
-
-SCRIPT = Path(__file__).resolve().parents[3] / "recipes" / "shapes.py"
-
-RECIPE = """
-parts = ["restorer"]
-samples = 64
-steps = 2
-batch = 8
-active_pixels = 1000
-held_out = ["astronaut"]
-[synthesis]
-size = 32
-blur_length = [3.0, 8.0]
-"""
 
 SHAPES = ("width=4, blocks=[1,1,1,1]", "width=4, blocks=[0,1,1,2]")
 CHEAPEST_FIRST = [
@@ -39,30 +23,16 @@ CHEAPEST_FIRST = [
 @pytest.fixture
 def shapes(monkeypatch, tmp_path):
     """The script, with two crops to measure on and a small picture to time."""
-    spec = importlib.util.spec_from_file_location("shapes_recipe", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    monkeypatch.setattr(script, "CROPS", 2)
-    monkeypatch.setattr(script, "PICTURE", (64, 96))
     monkeypatch.chdir(tmp_path)
-    Path("photos").mkdir()
-    Image.fromarray(data.astronaut()).save("photos/astronaut.png")
-    Image.fromarray(data.chelsea()).save("photos/chelsea.png")
-    Path("recipe.toml").write_text(RECIPE)
-    return script
-
-
-def run(script, *arguments):
-    done = CliRunner().invoke(script.main, [*arguments, "-o", "out"])
-    assert done.exit_code == 0, done.output
-    return done.output
+    write_place()
+    return load_script("shapes", CROPS=2, PICTURE=(64, 96))
 
 
 def test_shapes_are_trained_once_timed_and_listed(shapes):
-    run(shapes, "train", "recipe.toml", *SHAPES, "--photos", "photos")
-    assert run(shapes, "train", "recipe.toml", *SHAPES, "--photos", "photos") == ""
-    run(shapes, "time", "--repeats", "1")
-    text = run(shapes, "table")
+    run_script(shapes, "train", "recipe.toml", *SHAPES, "--photos", "photos")
+    assert run_script(shapes, "train", "recipe.toml", *SHAPES, "--photos", "photos") == ""
+    run_script(shapes, "time", "--repeats", "1")
+    text = run_script(shapes, "table")
     rows = json.loads(Path("out/shapes.json").read_text())
     assert Path("out/shapes.md").read_text() == text
     assert [row["shape"]["blocks"] for row in rows] == [[0, 1, 1, 2], [1, 1, 1, 1]]

@@ -175,6 +175,51 @@ def test_a_module_that_does_not_exist_cannot_begin_anew(pool):
         trainer.begin_from(M2AENet(TINY), name="source.safetensors")
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "soap"])
+def test_what_is_frozen_stays_as_the_run_began(pool, tmp_path, optimizer):
+    """Weight decay would move it, were it in the optimiser at a gradient of zero."""
+    frozen = "restorer.motion.coefficients"
+    recipe = replace(RECIPE, optimizer=optimizer, frozen=(frozen,), weight_decay=0.1)
+    source = M2AENet(TINY)
+    trainer = Trainer(recipe, pool)
+    trainer.begin_from(source, name="source.safetensors")
+    for _ in trainer.steps(tmp_path):
+        pass
+    trained = load_checkpoint(trainer.save(tmp_path)).state_dict()
+    for name, parameter in source.named_parameters():
+        assert torch.equal(trained[name], parameter) == name.startswith(f"{frozen}."), name
+
+
+def test_what_is_frozen_takes_no_share_of_the_clipped_gradient(pool):
+    """The norm is that of the other parameters, before and after clipping."""
+    norms = []
+    for frozen in ((), ("restorer.stem",)):
+        trainer = Trainer(replace(RECIPE, parts=("restorer",), frozen=frozen, clip_norm=1e-3), pool)
+        norms.append(trainer._train_step()[-1].item())
+        restorer = trainer._network.restorer
+        gradients = [p.grad for p in restorer.parameters() if p.grad is not None]
+        total = torch.cat([g.flatten() for g in gradients]).norm().item()
+        assert total == pytest.approx(1e-3, rel=1e-3)
+    assert restorer.stem.weight.grad is None
+    assert norms[1] < norms[0]
+
+
+def test_a_module_that_does_not_exist_cannot_be_frozen(pool):
+    with pytest.raises(TrainingError, match=r"frozen: .*no module 'restorer\.moton'"):
+        Trainer(replace(RECIPE, frozen=("restorer.moton",)), pool)
+
+
+def test_a_part_that_is_trained_cannot_be_frozen_whole(pool):
+    with pytest.raises(TrainingError, match="nothing of the restorer to train"):
+        Trainer(replace(RECIPE, frozen=("restorer",)), pool)
+
+
+def test_a_run_keeps_what_is_frozen(pool, tmp_path):
+    Trainer(RECIPE, pool).save(tmp_path)
+    with pytest.raises(TrainingError, match=re.escape("other values of ['frozen']")):
+        Trainer(replace(RECIPE, frozen=("restorer.stem",)), pool).resume(tmp_path)
+
+
 @pytest.mark.parametrize("part", ["mask_predictor", "restorer"])
 def test_a_part_trains_alone_and_the_other_keeps_its_weights(pool, tmp_path, part):
     trainer = Trainer(replace(RECIPE, parts=(part,)), pool)

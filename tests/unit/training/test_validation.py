@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from m2a.models import M2AENet
 from m2a.runtime.manifest import DEFAULT_DILATE
 from m2a.runtime.sites import dilate
 from m2a.training.samples import SynthesisConfig
-from m2a.training.validation import Validation
+from m2a.training.validation import Validation, gathered_restorer, restore
 
 CONFIG = SynthesisConfig(size=64, blur_length=(4.0, 12.0))
 
@@ -56,6 +58,47 @@ def test_it_measures_what_masked_dense_does(validation):
     assert means.gain_true_mask == pytest.approx(np.mean(true_gains), abs=1e-3)
     assert means.iou == pytest.approx(np.mean(ious))
     assert means.gain_true_mask < -1  # a random network harms: the figures are not zero
+
+
+def straight_restorer(x, y):
+    """A restorer whose trajectories all have about the direction of (x, y)."""
+    network = random_network(TINY, seed=3)
+    coefficients = network.restorer.motion.coefficients
+    with torch.no_grad():
+        coefficients.weight.zero_()
+        coefficients.bias.copy_(torch.tensor([x, y, 0.0, 0.0]))
+    return gathered_restorer(network)
+
+
+def moving(sample, trajectory):
+    """The sample with one trajectory where its mask is."""
+    field = np.where(sample.mask[..., None], np.float32(trajectory), np.float32(0))
+    return replace(sample, trajectory=field)
+
+
+@pytest.mark.parametrize(
+    ("trajectory", "degrees"), [((3, 0, 1, 1), 0), ((-3, 0, 0, 2), 0), ((2, -2, 0, 0), 45)]
+)
+def test_the_angle_of_the_trajectories_is_measured_modulo_180(validation, trajectory, degrees):
+    sample = moving(validation.samples[0], trajectory)
+    restored = restore(straight_restorer(0.1, 0.0), sample, sample.mask)
+    assert restored.angle_error == pytest.approx(degrees, abs=1e-3)
+
+
+def test_the_angle_counts_where_blur_is_visible_alone(validation):
+    sample = moving(validation.samples[0], (3, 0, 0, 0))
+    seen = np.zeros_like(sample.mask)
+    rows, columns = np.nonzero(sample.mask)
+    seen[rows[0], columns[0]] = True
+    turned = sample.trajectory.copy()
+    top, left = rows[0] // 4 * 4, columns[0] // 4 * 4
+    turned[top : top + 4, left : left + 4] = np.float32([0, 3, 0, 0])
+    one = replace(sample, visible=seen, trajectory=turned)
+    unseen = replace(one, visible=np.zeros_like(seen))
+    restorer = straight_restorer(0.1, 0.0)
+    assert restore(restorer, one, one.mask).angle_error == pytest.approx(90)
+    assert restore(restorer, unseen, one.mask).angle_error is None
+    assert restore(restorer, one, np.zeros_like(seen)).angle_error is None
 
 
 def test_a_network_that_changes_nothing_gains_nothing(validation):
