@@ -49,7 +49,7 @@ MEASURED = "measured.json"
 CROPS = 100
 """Held-out crops that every line is measured on."""
 
-THRESHOLD, DILATION = 0.15, 8
+THRESHOLD, DILATION = 0.2, 8
 """How predicted masks are used: as in the packaged bundle."""
 
 COEFFICIENTS = "restorer.motion.coefficients"

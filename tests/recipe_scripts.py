@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 from skimage import data
+
+from m2a.training.config import read_recipe
+from m2a.training.pool import render_shard
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
@@ -41,6 +45,15 @@ def write_place():
     for name in ("astronaut", "chelsea"):
         Image.fromarray(getattr(data, name)()).save(f"photos/{name}.png")
     Path("recipe.toml").write_text(RECIPE)
+
+
+def render_samples():
+    """What `RECIPE` trains on, where the runs look for it: a process of its own takes longer."""
+    folder = Path("out/samples")
+    folder.mkdir(parents=True)
+    config = read_recipe(Path("recipe.toml")).synthesis
+    shard = render_shard([data.chelsea()], np.random.default_rng(0), config)
+    np.save(folder / "shard-00000.npy", shard)
 
 
 def run_script(script, *arguments):

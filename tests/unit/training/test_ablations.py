@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from recipe_scripts import RECIPE, load_script, run_script, write_place
+from recipe_scripts import RECIPE, load_script, render_samples, run_script, write_place
 
 from m2a.models.checkpoint import load_checkpoint
 
@@ -57,6 +57,7 @@ def test_lines_begin_alike_and_are_trained_and_measured_once(ablations, monkeypa
     names = ("trajectory-loss", "no-motion-analyzer")
     lines = {name: ablations.RESTORER_LINES[name] for name in names}
     monkeypatch.setattr(ablations, "RESTORER_LINES", lines)
+    render_samples()
     arguments = ("restorer", "recipe.toml", "--photos", "photos")
     run_script(ablations, *arguments)
     assert run_script(ablations, *arguments) == ""
@@ -79,6 +80,7 @@ def test_lines_begin_alike_and_are_trained_and_measured_once(ablations, monkeypa
 
 
 def test_the_last_stages_go_on_from_given_weights_which_are_measured_too(ablations):
+    render_samples()
     ablations.begun(ablations.read_recipe(Path("last.toml")), Path("init.safetensors"))
     run_script(
         ablations, "last-stage", "last.toml", "--photos", "photos", "--init", "init.safetensors"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from recipe_scripts import load_script, run_script, write_place
+from recipe_scripts import load_script, render_samples, run_script, write_place
 
 from m2a.models import M2AENetConfig
 from m2a.models.cost import count_cost
@@ -29,6 +29,7 @@ def shapes(monkeypatch, tmp_path):
 
 
 def test_shapes_are_trained_once_timed_and_listed(shapes):
+    render_samples()
     run_script(shapes, "train", "recipe.toml", *SHAPES, "--photos", "photos")
     assert run_script(shapes, "train", "recipe.toml", *SHAPES, "--photos", "photos") == ""
     run_script(shapes, "time", "--repeats", "1")
