@@ -52,7 +52,7 @@ def render_samples():
     folder = Path("out/samples")
     folder.mkdir(parents=True)
     config = read_recipe(Path("recipe.toml")).synthesis
-    shard = render_shard([data.chelsea()], np.random.default_rng(0), config)
+    shard = render_shard([data.chelsea()], np.random.default_rng(0), config, cutouts=[])
     np.save(folder / "shard-00000.npy", shard)
 
 
