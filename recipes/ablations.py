@@ -33,6 +33,7 @@ from m2a.models.network import M2AENet
 from m2a.runtime.sites import dilate
 from m2a.training.comparison import (
     held_out_samples,
+    markdown_table,
     mean_and_error,
     train_beside,
     under_true_masks,
@@ -192,8 +193,7 @@ def table(output: Path) -> None:
         )
     first = next(iter(records.values()))
     rows = [cells_of(name, record, first) for name, record in records.items()]
-    lines = [TITLES, ["---"] * len(TITLES), *rows]
-    text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    text = markdown_table(TITLES, rows)
     atomic_write(output / "ablations.md", text.encode(), overwrite=True)
     click.echo(text, nl=False)
 

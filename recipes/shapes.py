@@ -37,7 +37,12 @@ from m2a.models.cost import count_cost
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import DEFAULT_BACKEND, open_runners
 from m2a.runtime.sites import PATCH, build_sites, pad_mask
-from m2a.training.comparison import held_out_samples, train_beside, under_true_masks
+from m2a.training.comparison import (
+    held_out_samples,
+    markdown_table,
+    train_beside,
+    under_true_masks,
+)
 from m2a.training.config import TrainingConfig, read_recipe, reshaped, tomllib
 from m2a.training.samples import Sample
 
@@ -170,8 +175,7 @@ def table(output: Path) -> None:
     rows = rows_of(output)
     if not rows:
         raise click.ClickException(f"{output}: found no {TRAINED}; run `train` first")
-    lines = [TITLES, ["---"] * len(TITLES), *(cells_of(row) for row in rows)]
-    text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    text = markdown_table(TITLES, [cells_of(row) for row in rows])
     atomic_write(output / "shapes.json", json.dumps(rows, indent=2).encode(), overwrite=True)
     atomic_write(output / "shapes.md", text.encode(), overwrite=True)
     click.echo(text, nl=False)

@@ -96,3 +96,9 @@ def under_true_masks(
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """The mean of at least two values and its standard error."""
     return fmean(values), stdev(values) / math.sqrt(len(values))
+
+
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, a line for each row."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
