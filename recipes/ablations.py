@@ -62,6 +62,13 @@ RESTORER_LINES: Mapping[str, Mapping[str, Any]] = {
     "no-motion-loss": {"trajectory_weight": 0.0},
     "reblur-loss": {"trajectory_weight": 0.0, "reblur_weight": 3.0},
     "both-motion-losses": {"reblur_weight": 3.0},
+    # An absolute error pulls about a fourteenth as hard: the trajectories shall weigh as before.
+    "charbonnier": {"reconstruction": "charbonnier", "trajectory_weight": 0.015},
+    "charbonnier-frequency": {
+        "reconstruction": "charbonnier",
+        "trajectory_weight": 0.015,
+        "frequency_weight": 0.5,
+    },
 }
 """In what each training differs from the recipe."""
 

@@ -24,6 +24,7 @@ else:
 MATMUL_PRECISIONS = ("highest", "high", "medium")
 MASK_PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adamw", "soap")
+RECONSTRUCTIONS = ("log_mse", "charbonnier")
 PARTS = ("mask_predictor", "restorer")
 
 
@@ -70,6 +71,9 @@ class TrainingConfig:
             its crops (`jittered_batch`); 0 leaves them as they are.
         shaken_weight: weight of a sample with camera shake in the mask loss. Shaken all over, it
             holds as many positive pixels as several samples with local blur together.
+        reconstruction: `log_mse`, the logarithm of each crop's mean squared error, or
+            `charbonnier`, its mean absolute error, as in the paper.
+        frequency_weight: weight of the error's spectrum beside it; 0 leaves it out.
         reblur_weight: weight of the reblur loss beside the reconstruction's; 0 leaves it out.
         trajectory_weight: weight of the trajectory loss, which knows the true motion of synthetic
             samples; 0 leaves it out.
@@ -107,6 +111,8 @@ class TrainingConfig:
     mask_precision: str = "float32"
     mask_jitter: float = 0.0
     shaken_weight: float = 1.0
+    reconstruction: str = "log_mse"
+    frequency_weight: float = 0.0
     reblur_weight: float = 0.0
     trajectory_weight: float = 0.0
     straight_through: bool = False
@@ -150,6 +156,10 @@ class TrainingConfig:
             )
         if self.straight_through and set(self.parts) != set(PARTS):
             raise ValueError(f"straight_through trains both parts, found parts {self.parts!r}")
+        if self.reconstruction not in RECONSTRUCTIONS:
+            raise ValueError(
+                f"reconstruction must be one of {RECONSTRUCTIONS}, found {self.reconstruction!r}"
+            )
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {OPTIMIZERS}, found {self.optimizer!r}")
         if self.seed < 0:
@@ -184,6 +194,7 @@ class TrainingConfig:
             "weight_decay",
             "mask_jitter",
             "shaken_weight",
+            "frequency_weight",
             "reblur_weight",
             "trajectory_weight",
         ):

@@ -41,7 +41,13 @@ from m2a.training.batches import (
     restoration_masks,
 )
 from m2a.training.config import TrainingConfig
-from m2a.training.losses import mask_loss, reconstruction_loss, trajectory_loss
+from m2a.training.losses import (
+    charbonnier_loss,
+    frequency_loss,
+    mask_loss,
+    reconstruction_loss,
+    trajectory_loss,
+)
 from m2a.training.optimizer import build_optimizer, freeze, names_within, trained_parameters
 from m2a.training.pool import Crops, SamplePool
 from m2a.training.reblur import linear_light, pixel_motion, reblur_loss
@@ -274,8 +280,14 @@ class Trainer:
         gates = None if probability is None else straight_through_gates(probability, tables)
         weights = reparameterize(self._network.restorer)
         residual, motion = functional_call(self._gathered, weights, (tables, gates))
-        reconstruction = reconstruction_loss(blurred + residual, sharp, batch.crop)
+        restored = blurred + residual
+        reconstruction = reconstruction_loss(restored, sharp, batch.crop)
         loss = reconstruction
+        if self._config.reconstruction == "charbonnier":
+            loss = charbonnier_loss(restored, sharp, batch.crop)
+        if self._config.frequency_weight:
+            spectrum = frequency_loss(restored, sharp, batch.sites, self._config.crop)
+            loss = loss + self._config.frequency_weight * spectrum
         if self._config.trajectory_weight:
             trajectories = trajectory_loss(motion, batch.motion)
             loss = loss + self._config.trajectory_weight * trajectories
@@ -285,7 +297,7 @@ class Trainer:
             loss = loss + self._config.reblur_weight * reblurred
         with torch.no_grad():
             before = (blurred - sharp).square().mean()
-            after = ((blurred + residual).clamp(0, 1) - sharp).square().mean()
+            after = (restored.clamp(0, 1) - sharp).square().mean()
         return loss, reconstruction.detach(), before, after
 
     def _set_learning_rate(self) -> None:

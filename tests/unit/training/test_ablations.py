@@ -50,6 +50,8 @@ def test_the_lines_differ_in_what_they_leave_out(ablations):
         "no-motion-loss": (0.0, 0.0, ()),
         "reblur-loss": (0.0, 3.0, ()),
         "both-motion-losses": (0.2, 3.0, ()),
+        "charbonnier": (0.015, 0.0, ()),
+        "charbonnier-frequency": (0.015, 0.0, ()),
     }
 
 

@@ -69,6 +69,8 @@ class TestRecipe:
             ('mask_precision = "float16"', "mask_precision must be one of"),
             ("shaken_weight = -1.0", "shaken_weight"),
             ("reblur_weight = -1.0", "reblur_weight"),
+            ("frequency_weight = -1.0", "frequency_weight"),
+            ('reconstruction = "l2"', "reconstruction"),
             ("trajectory_weight = -1.0", "trajectory_weight"),
             ('begin_anew = "restorer"', "begin_anew must be a list of names"),
             ('frozen = "restorer"', "frozen must be a list of names"),

@@ -133,6 +133,20 @@ def test_the_end_to_end_stage_learns(pool, tmp_path):
     assert reports[-1].reconstruction_loss < reports[0].reconstruction_loss
 
 
+@pytest.mark.parametrize(
+    "changes", [{"reconstruction": "charbonnier"}, {"frequency_weight": 0.5}], ids=lambda c: str(*c)
+)
+def test_the_papers_losses_teach_too_and_are_reported_alike(pool, tmp_path, changes):
+    config = replace(RECIPE, parts=("restorer",), steps=25, learning_rate=5e-3)
+    plain, other = (
+        [report.reconstruction_loss for report in Trainer(one, pool).steps(tmp_path)]
+        for one in (config, replace(config, **changes))
+    )
+    assert other[0] == plain[0]  # before the first step taken: the same weights, the same measure
+    assert other[1] != plain[1]
+    assert other[-1] < other[0]
+
+
 def test_the_reblur_loss_moves_the_motion_head(pool):
     gradients = []
     for weight in (0.0, 1.0):
