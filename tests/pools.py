@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from m2a.training.pool import MASKED, SHARD_SAMPLES, VISIBLE, PoolConfig, SamplePool, sample_type
+from m2a.training.pool import PoolConfig, SamplePool
+from m2a.training.records import MASKED, SHARD_SAMPLES, VISIBLE, sample_type
 from m2a.training.samples import SynthesisConfig
 
 SYNTHESIS = SynthesisConfig(size=32, blur_length=(3.0, 8.0))

@@ -16,7 +16,7 @@ from torch import Tensor
 from m2a.models.gathered import Tables
 from m2a.models.network import reflect_pad
 from m2a.runtime.sites import CELL, PATCH
-from m2a.training.pool import MASKED, SHAKEN, VISIBLE, Crops
+from m2a.training.records import MASKED, SHAKEN, VISIBLE, Crops
 from m2a.training.tables import build_tables, dilate, max_pool
 
 MAX_DILATION = 6

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,65 +18,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from m2a.errors import TrainingError
 from m2a.files import atomic_file, atomic_write
-from m2a.runtime.sites import CELL
 from m2a.training.cutouts import find_cutouts, load_cutouts
 from m2a.training.photographs import digest
 from m2a.training.processes import become_worker
+from m2a.training.records import (
+    MASKED,
+    SHAKEN,
+    SHARD_SAMPLES,
+    VISIBLE,
+    Crops,
+    DeviceShards,
+    MappedShards,
+    sample_type,
+    turn_samples,
+)
 from m2a.training.samples import cell_motion
 from m2a.training.synthesis import SynthesisConfig, load_photographs, synthesise
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-SHARD_SAMPLES = 64
 CPU = torch.device("cpu")
-
-MASKED = 1
-"""Label bit: the annotated mask."""
-
-VISIBLE = 2
-"""Label bit: the blur changes what is seen here."""
-
-SHAKEN = 4
-"""Label bit, of a whole sample: the camera moved."""
 
 IDENTITY = "pool.json"
 """The file beside the shards that tells what they were rendered from."""
-
-
-def sample_type(side: int) -> np.dtype[np.void]:
-    """The fields of one sample of a shard, as in `Crops`, `motion` in half precision."""
-    cells = side // CELL
-    return np.dtype(
-        [
-            ("blurred", np.uint8, (side, side, 3)),
-            ("sharp", np.uint8, (side, side, 3)),
-            ("label", np.uint8, (side, side)),
-            ("motion", np.float16, (cells, cells, 4)),
-        ]
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crops:
-    """A stack of samples, on one device.
-
-    Attributes:
-        blurred: uint8 [B, S, S, 3], sRGB.
-        sharp: uint8 [B, S, S, 3], the scene at mid-exposure.
-        label: uint8 [B, S, S], bits `MASKED`, `VISIBLE` and `SHAKEN`.
-        motion: f32 [B, S/4, S/4, 4], the true trajectory of each 4×4 cell (a_x, a_y, b_x, b_y) in
-            pixels; NaN where nothing moves.
-    """
-
-    blurred: Tensor
-    sharp: Tensor
-    label: Tensor
-    motion: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +197,11 @@ class SamplePool:
     ) -> None:
         self._config = config
         self._processes = processes
-        self._shards = _MappedShards() if device.type == "cpu" else _DeviceShards(config, device)
+        self._shards = (
+            MappedShards()
+            if device.type == "cpu"
+            else DeviceShards(config.shards, config.synthesis.frame[0], device)
+        )
 
     def __len__(self) -> int:
         return len(self._shards.numbers) * SHARD_SAMPLES
@@ -275,73 +247,7 @@ class SamplePool:
             chosen = alike.to(fields["label"].device)
             flip_y, flip_x, transpose = (bool(part) for part in turn)
             some = {name: field[chosen] for name, field in fields.items()}
-            some = _turned(some, flip_y=flip_y, flip_x=flip_x, transpose=transpose)
+            some = turn_samples(some, flip_y=flip_y, flip_x=flip_x, transpose=transpose)
             for name, field in some.items():
                 turned[name][chosen] = field
         return Crops(**turned)
-
-
-class _MappedShards:
-    """Shards on disk, of which samples are copied."""
-
-    def __init__(self) -> None:
-        self._shards: dict[int, NDArray[np.void]] = {}
-
-    @property
-    def numbers(self) -> Collection[int]:
-        return self._shards.keys()
-
-    def add(self, number: int, shard: NDArray[np.void]) -> None:
-        self._shards[number] = shard
-
-    def take(self, shards: NDArray[np.int64], places: NDArray[np.int64]) -> dict[str, Tensor]:
-        pairs = zip(shards.tolist(), places.tolist(), strict=True)
-        records = [self._shards[shard][place] for shard, place in pairs]
-        names = records[0].dtype.names or ()
-        return {n: torch.from_numpy(np.stack([record[n] for record in records])) for n in names}
-
-
-class _DeviceShards:
-    """All samples in the memory of a device, for which it is set aside at once."""
-
-    def __init__(self, config: PoolConfig, device: torch.device) -> None:
-        self.numbers: set[int] = set()
-        record = sample_type(config.synthesis.frame[0])
-        count = config.shards * SHARD_SAMPLES
-        self._fields: dict[str, Tensor] = {}
-        try:
-            for name in record.names or ():
-                of_one, shape = record[name].base, record[name].shape
-                like = torch.from_numpy(np.empty(0, of_one))
-                self._fields[name] = torch.empty((count, *shape), dtype=like.dtype, device=device)
-        except torch.OutOfMemoryError as error:
-            size = count * record.itemsize / 2**30
-            raise TrainingError(
-                f"{count} samples need {size:.1f} GiB of the memory of {device}, which has less: "
-                "take fewer `samples`, or hide the GPU (CUDA_VISIBLE_DEVICES=) to train on the CPU"
-            ) from error
-
-    def add(self, number: int, shard: NDArray[np.void]) -> None:
-        first = number * SHARD_SAMPLES
-        for name, field in self._fields.items():
-            samples = torch.from_numpy(np.ascontiguousarray(shard[name]))
-            field[first : first + SHARD_SAMPLES].copy_(samples)
-        self.numbers.add(number)
-
-    def take(self, shards: NDArray[np.int64], places: NDArray[np.int64]) -> dict[str, Tensor]:
-        rows = torch.from_numpy(shards * SHARD_SAMPLES + places)
-        return {name: f.index_select(0, rows.to(f.device)) for name, f in self._fields.items()}
-
-
-def _turned(
-    fields: dict[str, Tensor], *, flip_y: bool, flip_x: bool, transpose: bool
-) -> dict[str, Tensor]:
-    """The fields of samples [B, …] seen in a mirror or transposed; the trajectories turn along."""
-    axes = [axis for axis, flip in ((1, flip_y), (2, flip_x)) if flip]
-    turned = {name: field.flip(axes) for name, field in fields.items()}
-    signs = [-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0]
-    turned["motion"] = turned["motion"].float() * turned["motion"].new_tensor(signs * 2).float()
-    if transpose:
-        turned = {name: field.transpose(1, 2) for name, field in turned.items()}
-        turned["motion"] = turned["motion"][..., [1, 0, 3, 2]]
-    return turned

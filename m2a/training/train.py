@@ -16,7 +16,8 @@ from m2a.runtime.images import Photo, write_photo
 from m2a.training.config import TrainingConfig
 from m2a.training.memory import keeping_freed_memory
 from m2a.training.photographs import load_photographs
-from m2a.training.pool import SHARD_SAMPLES, PoolConfig, rendering
+from m2a.training.pool import PoolConfig, rendering
+from m2a.training.records import SHARD_SAMPLES
 from m2a.training.trainer import LOG_STEPS, STATE, Progress, Trainer, training_device
 from m2a.training.validation import Validated, Validation
 

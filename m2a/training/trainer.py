@@ -49,8 +49,9 @@ from m2a.training.losses import (
     trajectory_loss,
 )
 from m2a.training.optimizer import build_optimizer, freeze, names_within, trained_parameters
-from m2a.training.pool import Crops, SamplePool
+from m2a.training.pool import SamplePool
 from m2a.training.reblur import linear_light, pixel_motion, reblur_loss
+from m2a.training.records import Crops
 from m2a.training.tables import dilate
 
 POOL_REFRESH_STEPS = 50

@@ -21,8 +21,8 @@ from m2a.models.reparameterize import reparameterize
 from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 from m2a.runtime.sites import dilate
 from m2a.training.batches import RestorationBatch, image_batch, restoration_batch
-from m2a.training.pool import MASKED, VISIBLE, Crops
 from m2a.training.protocol import draw_visible
+from m2a.training.records import MASKED, VISIBLE, Crops
 from m2a.training.samples import Sample, SynthesisConfig, cell_motion
 
 _PREVIEWED = 6

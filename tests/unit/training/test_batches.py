@@ -11,7 +11,7 @@ from random_network import PRESETS_AND_TINY, dense_rows, random_network
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.reparameterize import reparameterize
 from m2a.training.batches import image_batch, jittered_batch, mask_targets, restoration_batch
-from m2a.training.pool import MASKED, SHAKEN, VISIBLE, Crops
+from m2a.training.records import MASKED, SHAKEN, VISIBLE, Crops
 
 SIDE = 64
 

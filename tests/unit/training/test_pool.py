@@ -17,15 +17,8 @@ from pools import pool_config
 from skimage import data
 
 from m2a.errors import TrainingError
-from m2a.training.pool import (
-    SHARD_SAMPLES,
-    SamplePool,
-    _DeviceShards,
-    _turned,
-    render_shard,
-    rendering,
-    sample_type,
-)
+from m2a.training.pool import SamplePool, render_shard, rendering
+from m2a.training.records import SHARD_SAMPLES, DeviceShards, sample_type, turn_samples
 from m2a.training.samples import SynthesisConfig
 
 STUCK_WORKER = """
@@ -61,7 +54,7 @@ class TestSamplePool:
     def test_a_device_that_holds_all_samples_draws_the_same(self, pool):
         """As on a GPU, for which the CPU stands in."""
         held = SamplePool(pool._config, [])
-        held._shards = _DeviceShards(pool._config, torch.device("cpu"))
+        held._shards = DeviceShards(1, 32, torch.device("cpu"))
         held.refresh()
         crops = [p.draw(np.random.default_rng(5), 16) for p in (pool, held)]
         for name in ("blurred", "sharp", "label", "motion"):
@@ -75,7 +68,7 @@ class TestSamplePool:
 
         monkeypatch.setattr(torch, "empty", empty)
         with pytest.raises(TrainingError, match=r"64 samples need .* GiB .* fewer `samples`"):
-            _DeviceShards(pool._config, torch.device("cpu"))
+            DeviceShards(1, 32, torch.device("cpu"))
 
     def test_flips_keep_image_truth_and_label_together(self, pool):
         crops = pool.draw(np.random.default_rng(5), 32)
@@ -92,7 +85,7 @@ class TestSamplePool:
         for turn in itertools.product([False, True], repeat=3):
             names = ("flip_y", "flip_x", "transpose")
             fields = {n: torch.from_numpy(record[n])[None] for n in ("sharp", "motion")}
-            turned = _turned(fields, **dict(zip(names, turn, strict=True)))
+            turned = turn_samples(fields, **dict(zip(names, turn, strict=True)))
             sharp, motion = (turned[name][0].numpy() for name in ("sharp", "motion"))
             (red,), (green,) = (np.argwhere(sharp[..., channel]) for channel in (0, 1))
             way = (green - red)[::-1].astype(np.float32)

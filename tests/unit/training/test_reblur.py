@@ -11,7 +11,6 @@ from m2a.models.restorer import trajectory_times
 from m2a.training.batches import restoration_batch
 from m2a.training.light import to_display as display_by_table
 from m2a.training.light import to_linear
-from m2a.training.pool import Crops
 from m2a.training.reblur import (
     EXPOSURE_POINTS,
     linear_light,
@@ -20,6 +19,7 @@ from m2a.training.reblur import (
     reblur_loss,
     to_display,
 )
+from m2a.training.records import Crops
 
 SIDE = 64
 EXACT = 1e-5

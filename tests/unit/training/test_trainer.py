@@ -27,10 +27,7 @@ from m2a.models.reparameterize import reparameterize
 from m2a.training.batches import restoration_batch, restoration_masks
 from m2a.training.config import TrainingConfig
 from m2a.training.losses import trajectory_loss
-from m2a.training.pool import (
-    MASKED,
-    SHARD_SAMPLES,
-)
+from m2a.training.records import MASKED, SHARD_SAMPLES
 from m2a.training.samples import SynthesisConfig
 from m2a.training.train import train
 from m2a.training.trainer import Trainer
