@@ -67,13 +67,20 @@ def emulated_kernels(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    """Headless Chromium; see `chromium.open_chromium`."""
+def chromium_window(tmp_path_factory):
+    """Headless Chromium, opened once; see `chromium.open_chromium`."""
     from chromium import open_chromium
 
     driver = open_chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(chromium_window):
+    """Headless Chromium, whose page does not live on beside the tests that follow."""
+    yield chromium_window
+    chromium_window.get("about:blank")
 
 
 @pytest.fixture
