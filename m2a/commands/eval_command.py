@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,9 @@ def command(
       m2a synth photos -o known --count 100 && m2a eval known --sheet known.png
       m2a eval known --ckpt model.safetensors --json
     """
+    # Not above: `--help` shall not wait for the import of rich.
+    from m2a.commands.progress import progress_bar
+
     if ckpt is not None:
         _refuse_bundle_options(ctx)
     needed = extras_of(opening.backend) if ckpt is None else ("export",)
@@ -130,17 +133,18 @@ def command(
     subject = _bundle(opening) if ckpt is None else _checkpoint(ckpt, opening)
     hidden = as_json and sys.stdout.isatty()
     failures: dict[str, M2AError] = {}
-    with _bar(len(pairs), "Measuring", hidden=hidden) as step:
+    done = itertools.count(1)
+    with progress_bar(len(pairs), "Measuring", quiet=True, hidden=hidden, time_left=True) as bar:
 
         def fail(pair: Pair, error: M2AError) -> None:
             failures[pair.name] = error
-            step()
+            bar.at(next(done))
 
         evaluation = evaluate(
             subject.deblurrer,
             pairs,
             arithmetic=subject.arithmetic,
-            progress=lambda _: step(),
+            progress=lambda _: bar.at(next(done)),
             failed=fail,
         )
     if not evaluation.scores:
@@ -258,26 +262,10 @@ def _write_sheet(
     overwrite: bool,
     hidden: bool,
 ) -> None:
-    with _bar(min(count, len(evaluation.scores)), "Drawing", hidden=hidden) as step:
-        drawn = draw_sheet(
-            subject.deblurrer, pairs, evaluation, count=count, progress=lambda _: step()
-        )
-    write_photo(path, Photo(pixels=drawn), overwrite=overwrite)
-    click.echo(f"Look at {on_one_line(path)}", err=True)
-
-
-@contextmanager
-def _bar(total: int, label: str, *, hidden: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar, and what moves it on by one."""
-    # Not above: `--help` shall not wait for the import of rich.
     from m2a.commands.progress import progress_bar
 
-    done = 0
-    with progress_bar(total, label, quiet=True, hidden=hidden, time_left=True) as bar:
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            bar.at(done)
-
-        yield step
+    total = min(count, len(evaluation.scores))
+    with progress_bar(total, "Drawing", quiet=True, hidden=hidden, time_left=True) as bar:
+        drawn = draw_sheet(subject.deblurrer, pairs, evaluation, count=count, progress=bar.at)
+    write_photo(path, Photo(pixels=drawn), overwrite=overwrite)
+    click.echo(f"Look at {on_one_line(path)}", err=True)
