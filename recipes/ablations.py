@@ -30,6 +30,7 @@ from m2a.evaluation.metrics import overlap
 from m2a.files import atomic_write
 from m2a.models.checkpoint import load_checkpoint, save_checkpoint
 from m2a.models.network import M2AENet
+from m2a.models.reparameterize import gathered_restorer
 from m2a.runtime.sites import dilate
 from m2a.training.comparison import (
     held_out_samples,
@@ -41,7 +42,7 @@ from m2a.training.comparison import (
 from m2a.training.config import TrainingConfig, read_recipe
 from m2a.training.optimizer import names_within
 from m2a.training.samples import Sample
-from m2a.training.validation import gathered_restorer, predicted_mask, psnr_gain, restore
+from m2a.training.validation import predicted_mask, psnr_gain, restore
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 CHECKPOINT = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -23,10 +23,10 @@ from m2a.errors import ContractError
 from m2a.graphs.contract import ALL_CONTRACTS, IR_VERSION, LEVELS, OPSET, Port, check_contract
 from m2a.graphs.int32_indices import gather_with_int32
 from m2a.models.dense import DenseRestorer
-from m2a.models.gathered import GatheredRestorer, Tables
+from m2a.models.gathered import Tables
 from m2a.models.mask_predictor import MaskPredictor, fold_batch_norm
 from m2a.models.network import M2AENet
-from m2a.models.reparameterize import reparameterize
+from m2a.models.reparameterize import gathered_restorer
 
 
 class DeployedMask(nn.Module):
@@ -48,9 +48,7 @@ class DeployedRestore(nn.Module):
 
     def __init__(self, network: M2AENet) -> None:
         super().__init__()
-        self.restorer = GatheredRestorer(network.config)
-        self.restorer.load_state_dict(reparameterize(network.restorer))
-        self.restorer.eval()
+        self.restorer = gathered_restorer(network).eval()
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Maps the inputs of the contract to residual [N_0, 3] and motion [N_2, 4]."""

@@ -22,6 +22,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from m2a.models.gathered import GatheredRestorer
+from m2a.models.network import M2AENet
 from m2a.models.restorer import Block, RepConv, Restorer
 
 
@@ -68,6 +70,13 @@ def reparameterize(restorer: Restorer) -> dict[str, Tensor]:
                     _bias(project) * block.scale,
                 )
     return state
+
+
+def gathered_restorer(network: M2AENet) -> GatheredRestorer:
+    """The restorer of a network in its gathered form, on the network's device."""
+    gathered = GatheredRestorer(network.config).to(next(network.parameters()).device)
+    gathered.load_state_dict(reparameterize(network.restorer))
+    return gathered
 
 
 def fuse_branches(conv: RepConv) -> tuple[Tensor, Tensor]:

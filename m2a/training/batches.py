@@ -17,7 +17,7 @@ from m2a.models.gathered import Tables
 from m2a.models.network import reflect_pad
 from m2a.runtime.sites import CELL, PATCH
 from m2a.training.records import MASKED, SHAKEN, VISIBLE, Crops
-from m2a.training.tables import build_tables, dilate, max_pool
+from m2a.training.tables import build_tables, dilate, max_pool, square_places
 
 MAX_DILATION = 6
 """Pixels by which a true mask is widened at most."""
@@ -180,9 +180,7 @@ def _patches(blurred: Tensor, sites: Tensor) -> Tensor:
     surroundings = reflect_pad(blurred.permute(0, 3, 1, 2)).surroundings.permute(0, 2, 3, 1)
     _, height, width, channels = surroundings.shape
     crop, y, x = sites.unbind(dim=1)
-    steps = torch.arange(PATCH, device=sites.device)
-    shifts = (steps[:, None] * width + steps).reshape(-1)
-    places = ((crop * height + y) * width + x)[:, None] + shifts
+    places = square_places((crop * height + y) * width + x, side=PATCH, stride=width)
     rows = surroundings.reshape(-1, channels).index_select(0, places.reshape(-1))
     return rows.reshape(len(sites), -1).float() / 255
 

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 
 from m2a.models.checkpoint import load_checkpoint
 from m2a.models.network import M2AENet
+from m2a.models.reparameterize import gathered_restorer
 from m2a.runtime.manifest import DEFAULT_DILATE
 from m2a.runtime.sites import dilate
 from m2a.training.config import TrainingConfig
@@ -17,7 +18,7 @@ from m2a.training.protocol import EVALUATION
 from m2a.training.samples import Sample
 from m2a.training.train import train
 from m2a.training.trainer import Progress
-from m2a.training.validation import Validation, gathered_restorer, psnr_gain, restore
+from m2a.training.validation import Validation, psnr_gain, restore
 
 SEED = 1
 """The held-out crops: those of `m2a synth --seed 1`, by which the model card's choices are made."""

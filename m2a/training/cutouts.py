@@ -14,6 +14,7 @@ from m2a.runtime.photo import eight_bits
 from m2a.training.layers import SWEPT_ALPHA
 from m2a.training.light import to_display, to_linear
 from m2a.training.opencv import cv2
+from m2a.training.photographs import digest
 
 SUFFIXES = (".png", ".tif", ".tiff", ".webp")
 
@@ -24,11 +25,12 @@ _BORDER = 2  # of zeros; as far as cubic interpolation reaches
 _Image = NDArray[np.float32]
 
 
-def load_cutouts(folder: Path) -> list[NDArray[np.uint8]]:
+def load_cutouts(folder: Path | None) -> list[NDArray[np.uint8]]:
     """Decode every cut-out in a folder, in the order of their names.
 
     Args:
         folder: a directory; subdirectories and files without one of `SUFFIXES` are passed over.
+            None holds none.
 
     Returns:
         uint8 [H, W, 4] arrays, sRGB and alpha, not premultiplied, upright; cropped to where alpha
@@ -39,11 +41,16 @@ def load_cutouts(folder: Path) -> list[NDArray[np.uint8]]:
             channel, or is transparent or opaque everywhere.
         ImageError: a file cannot be decoded.
     """
-    return [_load(path) for path in find_cutouts(folder)]
+    return [] if folder is None else [_load(path) for path in _find_cutouts(folder)]
 
 
-def find_cutouts(folder: Path) -> list[Path]:
-    """The files of the cut-outs in a folder, in the order of their names; errors as above."""
+def digest_cutouts(folder: Path | None) -> str | None:
+    """`digest` of the cut-outs in a folder, None where there is no folder; errors as above."""
+    return None if folder is None else digest(_find_cutouts(folder))
+
+
+def _find_cutouts(folder: Path) -> list[Path]:
+    """The files of the cut-outs in a folder, in the order of their names."""
     expected = f"pictures with an alpha channel, in files ending in {', '.join(SUFFIXES)}"
     if not folder.is_dir():
         raise TrainingError(f"{folder} is not a directory; expected one with {expected}.")

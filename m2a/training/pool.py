@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from m2a.errors import TrainingError
 from m2a.files import atomic_file, atomic_write
-from m2a.training.cutouts import find_cutouts, load_cutouts
-from m2a.training.photographs import digest
+from m2a.training.cutouts import digest_cutouts, load_cutouts
 from m2a.training.processes import become_worker
 from m2a.training.records import (
     MASKED,
@@ -35,7 +34,7 @@ from m2a.training.records import (
     sample_type,
     turn_samples,
 )
-from m2a.training.samples import cell_motion
+from m2a.training.samples import cell_motion, with_defaults
 from m2a.training.synthesis import SynthesisConfig, load_photographs, synthesise
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def rendering(
     if not all(config.shard(number).exists() for number in range(config.shards)):
         # Fail here, with a message, and not in a worker.
         load_training_photographs(config)
-        _load_cutouts(config)
+        load_cutouts(config.cutouts)
     config.folder.mkdir(parents=True, exist_ok=True)
     _check_identity(config)
     context = multiprocessing.get_context("spawn")
@@ -121,7 +120,7 @@ def _check_identity(config: PoolConfig) -> None:
             {
                 "seed": config.seed,
                 "held_out": sorted(config.held_out),
-                "cutouts": digest(find_cutouts(config.cutouts)) if config.cutouts else None,
+                "cutouts": digest_cutouts(config.cutouts),
                 "synthesis": asdict(config.synthesis),
             }
         )
@@ -131,10 +130,9 @@ def _check_identity(config: PoolConfig) -> None:
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        # Of fields that are younger than the pool, it has the default.
+        # Of what is younger than the pool, it has the default.
         found.setdefault("cutouts", None)
-        found["synthesis"] = {**asdict(SynthesisConfig()), **found["synthesis"]}
-        found = json.loads(json.dumps(found))
+        found["synthesis"] = with_defaults(found["synthesis"])
         changed = sorted(name for name in asked if found[name] != asked[name])
     except (ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"{path} does not tell what the samples are: {error!r}") from error
@@ -150,16 +148,12 @@ def load_training_photographs(config: PoolConfig) -> list[NDArray[np.uint8]]:
     return load_photographs(config.photographs, exclude=config.held_out)
 
 
-def _load_cutouts(config: PoolConfig) -> list[NDArray[np.uint8]]:
-    return [] if config.cutouts is None else load_cutouts(config.cutouts)
-
-
 def _render_shards(config: PoolConfig, worker: int, workers: int) -> None:
     become_worker()
     missing = [n for n in range(worker, config.shards, workers) if not config.shard(n).exists()]
     if not missing:
         return
-    photographs, cutouts = load_training_photographs(config), _load_cutouts(config)
+    photographs, cutouts = load_training_photographs(config), load_cutouts(config.cutouts)
     for number in missing:
         rng = np.random.default_rng((config.seed, number))
         shard = render_shard(photographs, rng, config.synthesis, cutouts=cutouts)

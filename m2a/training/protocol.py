@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import TrainingError
-from m2a.training.cutouts import find_cutouts, load_cutouts
+from m2a.training.cutouts import digest_cutouts, load_cutouts
 from m2a.training.photographs import digest, find_photographs
 from m2a.training.processes import spread
 from m2a.training.sample_folder import SampleFolder
@@ -64,12 +64,11 @@ class Source:
             TrainingError: there are no photographs or no cut-outs.
         """
         photographs = digest(find_photographs(self.photographs, only=self.only))
-        cutouts = None if self.cutouts is None else digest(find_cutouts(self.cutouts))
         identity: dict[str, Any] = json.loads(
             json.dumps(
                 {
                     "photographs": photographs,
-                    "cutouts": cutouts,
+                    "cutouts": digest_cutouts(self.cutouts),
                     "seed": self.seed,
                     "synthesis": asdict(self.config),
                 }
@@ -80,7 +79,7 @@ class Source:
     def render(self, numbers: Sequence[int], folder: SampleFolder) -> Generator[int, None, None]:
         """Renders and writes samples; yields the number of each once it is written."""
         photos = load_photographs(self.photographs, only=self.only)
-        cutouts = [] if self.cutouts is None else load_cutouts(self.cutouts)
+        cutouts = load_cutouts(self.cutouts)
         for number in numbers:
             rng = np.random.default_rng((self.seed, number))
             folder.write(number, draw_sample(photos, rng, self.config, cutouts=cutouts))
@@ -124,8 +123,7 @@ def write_samples(
         UsageError: the folder holds samples of another source, and `overwrite` is false; or more
             than `count`.
     """
-    if source.cutouts is not None:
-        load_cutouts(source.cutouts)  # one that cannot be used fails before anything is written
+    load_cutouts(source.cutouts)  # one that cannot be used fails before anything is written
     folder = SampleFolder(path)
     missing = folder.begin(source.identity(), count=count, overwrite=overwrite)
     render = partial(source.render, folder=folder)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +156,12 @@ class Sample(Pictures):
 
     trajectory: NDArray[np.float32]
     kind: str
+
+
+def with_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values of a `SynthesisConfig` of any age; what is younger has its default."""
+    filled: dict[str, Any] = json.loads(json.dumps({**asdict(SynthesisConfig()), **fields}))
+    return filled
 
 
 def cell_motion(sample: Sample) -> NDArray[np.float32]:

@@ -42,6 +42,12 @@ def build_tables(mask: Tensor, patches: Tensor) -> Tables:
     )
 
 
+def square_places(first: Tensor, *, side: int, stride: int) -> Tensor:
+    """Places of squares in a flat picture of rows of `stride`: [N] first ones → [N, side²]."""
+    steps = torch.arange(side, device=first.device)
+    return first[:, None] + (steps[:, None] * stride + steps).reshape(-1)
+
+
 def max_pool(mask: Tensor) -> Tensor:
     """Halves a mask's two last sides: active where any of 2×2 is."""
     rows = mask[..., 0::2, :] | mask[..., 1::2, :]
@@ -115,7 +121,5 @@ class _Level:
         """Rows of a square of sites that begins `corner` places after the border's: [N, side²]."""
         stride = self.rows.shape[1]
         first = (y + corner) * stride + (x + corner)
-        steps = torch.arange(side, device=y.device)
-        shifts = (steps[:, None] * stride + steps).reshape(-1)
-        found: Tensor = self.rows.view(-1)[first[:, None] + shifts]
+        found: Tensor = self.rows.view(-1)[square_places(first, side=side, stride=stride)]
         return found

@@ -52,6 +52,7 @@ from m2a.training.optimizer import build_optimizer, freeze, names_within, traine
 from m2a.training.pool import SamplePool
 from m2a.training.reblur import linear_light, pixel_motion, reblur_loss
 from m2a.training.records import Crops
+from m2a.training.samples import with_defaults
 from m2a.training.tables import dilate
 
 POOL_REFRESH_STEPS = 50
@@ -214,22 +215,23 @@ class Trainer:
     def _mask_backward(self, crops: Crops) -> list[Tensor]:
         """Adds the mask predictor's gradient; returns loss, intersection and union."""
         if "mask_predictor" not in self._config.parts:
-            return self._nothing(3)
+            return self._nothing()
         loss, _, overlap, union = self._mask_forward(crops)
         loss.backward()  # type: ignore[no-untyped-call]
         return [loss.detach(), overlap, union]
 
-    def _nothing(self, count: int) -> list[Tensor]:
-        return [torch.zeros((), device=self._device)] * count
+    def _nothing(self) -> list[Tensor]:
+        """What is measured of a part that is not trained, or had nothing to train on."""
+        return [torch.zeros((), device=self._device)] * 3
 
     def _restoration_backward(self, crops: Crops, rng: np.random.Generator) -> list[Tensor]:
         """Adds the restorer's gradient; returns loss and mean squared error before and after."""
         if "restorer" not in self._config.parts:
-            return self._nothing(3)
+            return self._nothing()
         masks = restoration_masks(rng, crops, budget=self._config.active_pixels)
         batch = restoration_batch(crops, masks)
         if batch is None:
-            return self._nothing(3)
+            return self._nothing()
         loss, *measured = self._restoration_forward(crops, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return measured
@@ -245,7 +247,7 @@ class Trainer:
         batch = restoration_batch(crops, masks)
         if batch is None:
             labelled.backward()  # type: ignore[no-untyped-call]
-            return [labelled.detach(), overlap, union, *self._nothing(3)]
+            return [labelled.detach(), overlap, union, *self._nothing()]
         active = probability[batch.sites.unbind(dim=1)]
         loss, *measured = self._restoration_forward(crops, batch, active)
         (labelled + loss).backward()  # type: ignore[no-untyped-call]
@@ -364,7 +366,7 @@ class Trainer:
         self._history = json.loads(state["history"])
         stored, asked = self._history[-1]["recipe"], self._config.to_json()
         default = TrainingConfig().to_json()  # of fields that are younger than the state
-        stored = {**stored, "synthesis": {**default["synthesis"], **stored["synthesis"]}}
+        stored = {**stored, "synthesis": with_defaults(stored["synthesis"])}
         changed = sorted(n for n in _FIXED if stored.get(n, default[n]) != asked[n])
         if changed:
             raise TrainingError(

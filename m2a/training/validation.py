@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from m2a.evaluation.metrics import angle_errors, finite_psnr, overlap, psnr
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.network import M2AENet
-from m2a.models.reparameterize import reparameterize
+from m2a.models.reparameterize import gathered_restorer
 from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 from m2a.runtime.sites import dilate
 from m2a.training.batches import RestorationBatch, image_batch, restoration_batch
@@ -93,13 +93,6 @@ def predicted_mask(network: M2AENet, sample: Sample, *, threshold: float) -> NDA
     probability = network.predict_mask(image).sigmoid()[0, 0].cpu().numpy()
     found: NDArray[np.bool_] = probability >= threshold
     return found
-
-
-def gathered_restorer(network: M2AENet) -> GatheredRestorer:
-    """The restorer of a network in the form that restores, on the network's device."""
-    gathered = GatheredRestorer(network.config).to(_device_of(network))
-    gathered.load_state_dict(reparameterize(network.restorer))
-    return gathered
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

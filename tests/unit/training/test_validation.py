@@ -12,10 +12,11 @@ from skimage import data
 
 from m2a.evaluation.metrics import overlap, psnr
 from m2a.models import M2AENet
+from m2a.models.reparameterize import gathered_restorer
 from m2a.runtime.manifest import DEFAULT_DILATE
 from m2a.runtime.sites import dilate
 from m2a.training.samples import SynthesisConfig
-from m2a.training.validation import Validation, gathered_restorer, restore
+from m2a.training.validation import Validation, restore
 
 CONFIG = SynthesisConfig(size=64, blur_length=(4.0, 12.0))
 
