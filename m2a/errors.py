@@ -19,6 +19,11 @@ class M2AError(Exception):
     exit_code = 1
 
 
+def number_of(count: int, noun: str) -> str:
+    """Writes `1 photo`, or `3 photos`, of a noun whose plural takes an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def on_one_line(message: object) -> str:
     """A message as it may be printed: a file's name can hold line breaks and control characters.
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from m2a.calibration.photos import NEEDED, Photo
 from m2a.calibration.variants import MIN_IOU, MIN_MARGIN
-from m2a.errors import BackendError, ImageError, UsageError
+from m2a.errors import BackendError, ImageError, UsageError, number_of
 from m2a.evaluation.metrics import finite_psnr, overlap
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.graph_inputs import to_unit
@@ -82,7 +82,7 @@ class Gate:
 
     def __str__(self) -> str:
         loss = "" if self.loss is None else f", {self.loss:+.3f} dB lost against the truth"
-        photos = "1 photo" if self.photos == 1 else f"{self.photos} photos"
+        photos = number_of(self.photos, "photo")
         return (
             f"on {photos} the masks' IoU is {self.iou:.4f}, the PSNR against FP32 "
             f"{self.psnr:.1f} dB, the error {self.margin:.1f} dB below what FP32 adds{loss}"

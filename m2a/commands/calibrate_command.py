@@ -18,7 +18,7 @@ from m2a.commands.options import (
     json_option,
     print_json,
 )
-from m2a.errors import UsageError
+from m2a.errors import UsageError, number_of
 from m2a.extras import missing_packages
 
 if TYPE_CHECKING:
@@ -173,8 +173,7 @@ def _check_used(precision: str, gate_photos: Path | None) -> None:
 def report_of(variant: Variant) -> list[str]:
     """What was measured, as lines for people."""
     record = variant.record
-    count = record["gate"]["photos"]
-    photos = "1 photo" if count == 1 else f"{count} photos"
+    photos = number_of(record["gate"]["photos"], "photo")
     lines = [f"{variant.precision}: passed the quality gate on {photos}"]
     lines += _gate_lines(record["gate"])
     for name, (done, total) in record.get("products_in_int8", {}).items():

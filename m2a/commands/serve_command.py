@@ -12,7 +12,7 @@ import numpy as np
 from m2a.commands.config_file import config_option
 from m2a.commands.opening import Opening, opening_options
 from m2a.commands.options import EXISTING_OR_NOT, MemorySize
-from m2a.errors import UsageError
+from m2a.errors import UsageError, number_of
 from m2a.extras import check_extras
 from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import extras_of
@@ -155,10 +155,8 @@ def command(
     if settings.token is None and not is_loopback(host):
         click.echo("m2a: no token: whoever reaches the service may use it", err=True)
 
-    counted = "1 worker" if workers == 1 else f"{workers} workers"
-
     def tell(address: str) -> None:
-        click.echo(f"{address}: {counted} on {deblurrer.backend}", err=True)
+        click.echo(f"{address}: {number_of(workers, 'worker')} on {deblurrer.backend}", err=True)
 
     serve(deblurrer, settings, started=tell)
     click.echo("stopped", err=True)

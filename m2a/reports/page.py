@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from m2a._version import __version__
+from m2a.errors import number_of
 from m2a.reports.markup import Markup, fill, joined, read_template
 from m2a.reports.report import Failed, Shown
 from m2a.reports.viewer import csp_hash, data_uri, motion_svg, render_viewer
@@ -92,8 +93,7 @@ def render_page(photos: Sequence[Shown | Failed], provenance: Provenance) -> str
 def counted(photos: Sequence[Shown | Failed]) -> str:
     """How many photos there are, and how many of them failed."""
     failed = sum(isinstance(photo, Failed) for photo in photos)
-    noun = "photo" if len(photos) == 1 else "photos"
-    return f"{len(photos)} {noun}" + (f", {failed} failed" if failed else "")
+    return number_of(len(photos), "photo") + (f", {failed} failed" if failed else "")
 
 
 def _list(numbered: Iterable[tuple[int, Shown | Failed]]) -> Markup:

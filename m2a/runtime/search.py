@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2a.errors import UsageError
+from m2a.errors import UsageError, number_of
 from m2a.runtime.decoding import INPUT_SUFFIXES
 
 __all__ = [
@@ -45,12 +45,9 @@ class PassedOver:
     def __str__(self) -> str:
         parts = []
         if self.folders:
-            folders = "1 folder" if self.folders == 1 else f"{self.folders} folders"
-            parts.append(f"{folders} not looked into (--recursive)")
+            parts.append(f"{number_of(self.folders, 'folder')} not looked into (--recursive)")
         if self.others:
-            count = len(self.others)
-            files = "1 file" if count == 1 else f"{count} files"
-            parts.append(f"{files} of other kinds passed over")
+            parts.append(f"{number_of(len(self.others), 'file')} of other kinds passed over")
         return ", ".join(parts)
 
 
