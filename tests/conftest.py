@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -13,6 +14,17 @@ if IS_WORKER:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Ray's workers are polite: beside another worker's tests and a busy machine they would starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
+
+
+def pytest_collection_finish():
+    """What was imported stays: the garbage collector need not look through it again and again."""
+    if IS_WORKER:
+        gc.collect()
+        gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()  # else nanobind tells at the end that its objects leak
 
 
 @pytest.fixture(scope="session")
