@@ -27,6 +27,17 @@ def pytest_sessionfinish():
     gc.unfreeze()  # else nanobind tells at the end that its objects leak
 
 
+@pytest.fixture(scope="session", autouse=IS_WORKER)
+def one_thread_in_onnx_runtime():
+    """Its threads wait for each other by spinning: two in each worker take the other's core.
+
+    Commands in processes of their own keep as many as there are cores.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("m2a.runtime.backends.usable_cores", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_network():
     from random_network import TINY, random_network
