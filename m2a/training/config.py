@@ -50,6 +50,8 @@ class TrainingConfig:
             optimiser nor to the gradient that is clipped.
         optimizer: `adamw`, or `soap` (arXiv 2409.11321): Adam in the eigenbasis of Shampoo's
             preconditioner.
+        precondition_every: steps between updates of that eigenbasis, each a QR decomposition for
+            every axis of every weight.
         steps: optimisation steps.
         batch: crops per step for the mask predictor.
         active_pixels: active pixels per step for the restorer, about.
@@ -98,6 +100,7 @@ class TrainingConfig:
     begin_anew: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     optimizer: str = "adamw"
+    precondition_every: int = 10
     steps: int = 20_000
     batch: int = 16
     active_pixels: int = 45_000
@@ -131,6 +134,7 @@ class TrainingConfig:
             )
         for name in (
             "samples",
+            "precondition_every",
             "steps",
             "batch",
             "active_pixels",
@@ -178,6 +182,7 @@ class TrainingConfig:
             )
         for name in (
             "samples",
+            "precondition_every",
             "steps",
             "batch",
             "active_pixels",

@@ -69,5 +69,9 @@ def build_optimizer(network: M2AENet, config: TrainingConfig) -> torch.optim.Opt
         groups.append({"params": matrices, "weight_decay": config.weight_decay, **rate})
         groups.append({"params": vectors, "weight_decay": 0.0, **rate})
     if config.optimizer == "soap":
-        return SOAP(groups, max_precondition_dim=MAX_PRECONDITION_DIM)
+        return SOAP(
+            groups,
+            max_precondition_dim=MAX_PRECONDITION_DIM,
+            precondition_frequency=config.precondition_every,
+        )
     return torch.optim.AdamW(groups, betas=(0.9, 0.99))
