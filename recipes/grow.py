@@ -2,9 +2,13 @@
 
 Net2Net (arXiv 1511.05641): what was learned is kept, and what is new begins without effect. New
 blocks of the restorer, after those of their level, have a residual scale of zero; the old channels
-of the mask predictor do not read the new ones.
+of the mask predictor do not read the new ones. A wider restorer has each channel several times;
+what reads a channel reads its copies in random shares that add up to one, so that each copy has a
+gradient of its own and they part in training.
 
     python recipes/grow.py checkpoints/small.safetensors -o grown.safetensors --blocks 1,2,2,2
+    python recipes/grow.py checkpoints/small.safetensors -o base.safetensors \
+        --width 32 --blocks 2,2,4,4
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ class FourIntegers(click.ParamType):
 @click.command(help=__doc__)
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("--width", type=int, help="Channels of the restorer at level 0: a multiple.")
 @click.option("--blocks", type=FourIntegers(), help="Blocks of the restorer per level.")
 @click.option("--mask-stem-width", type=int, help="Channels of the mask predictor at stride 2.")
 @click.option("--mask-widths", type=FourIntegers(), help="Its channels at strides 4 to 32.")
@@ -48,13 +53,19 @@ class FourIntegers(click.ParamType):
 def main(
     checkpoint: Path,
     output: Path,
+    width: int | None,
     blocks: tuple[int, ...] | None,
     mask_stem_width: int | None,
     mask_widths: tuple[int, ...] | None,
     seed: int,
 ) -> None:
     """Reads the checkpoint, grows it, and writes the result with its history in the header."""
-    asked = {"blocks": blocks, "mask_stem_width": mask_stem_width, "mask_widths": mask_widths}
+    asked = {
+        "width": width,
+        "blocks": blocks,
+        "mask_stem_width": mask_stem_width,
+        "mask_widths": mask_widths,
+    }
     changes = {name: value for name, value in asked.items() if value is not None}
     try:
         network = load_checkpoint(checkpoint)
@@ -73,7 +84,7 @@ def grow(network: M2AENet, config: M2AENetConfig) -> M2AENet:
     Args:
         network: the network; left as it is.
         config: `network.config` with `blocks`, `mask_stem_width` or `mask_widths` as large or
-            larger.
+            larger, or `width` a multiple.
 
     Returns:
         The grown network, in evaluation mode; what is new in it is random, from torch's generator.
@@ -81,6 +92,8 @@ def grow(network: M2AENet, config: M2AENetConfig) -> M2AENet:
     Raises:
         ValueError: the configuration is smaller somewhere, or differs in another field.
     """
+    if config.width != network.config.width:
+        network = widen(network, config.width)
     grown = M2AENet(config)
     state = network.state_dict()
     for name, fresh in grown.state_dict().items():
@@ -93,6 +106,53 @@ def grow(network: M2AENet, config: M2AENetConfig) -> M2AENet:
     if missing := sorted(set(state) - set(grown.state_dict())):
         raise ValueError(f"the larger network lacks {missing[0]} and {len(missing) - 1} more")
     return grown.eval()
+
+
+def widen(network: M2AENet, width: int) -> M2AENet:
+    """Returns a network whose restorer has every channel `width / network.config.width` times.
+
+    The copies lie one channel after the other, then once more: c, c + C, …
+
+    Raises:
+        ValueError: the width is no multiple.
+    """
+    copies, rest = divmod(width, network.config.width)
+    if rest or copies < 1:
+        raise ValueError(
+            f"width {network.config.width} cannot grow to {width}: expected a multiple"
+        )
+    wide = M2AENet(replace(network.config, width=width))
+    wide.mask_predictor.load_state_dict(network.mask_predictor.state_dict())
+    fresh = wide.restorer.state_dict()
+    points = network.config.trajectory_points
+    for name, old in network.restorer.state_dict().items():
+        weight = old
+        if not name.startswith(("head.", "motion.coefficients.")):  # no channels come out
+            weight = old[_copied(len(old), copies, **_output_order(name))]
+        if old.ndim == 4 and not name.startswith("stem."):  # it reads the image
+            weight = _shared(weight, copies, groups=points if ".mix." in name else 1)
+        fresh[name].copy_(weight)
+    return wide.eval()
+
+
+def _output_order(name: str) -> dict[str, int]:
+    """How the outputs of a weight are ordered beside the channels; see `_copied`."""
+    if ".conv." in name:  # both sides of the gate
+        return {"groups": 2}
+    return {"inner": 4} if name.startswith("up.") else {}  # the quadrants of a pixel shuffle
+
+
+def _copied(size: int, copies: int, *, groups: int = 1, inner: int = 1) -> Tensor:
+    """Old places of the new channels, ordered as (groups, channels, inner)."""
+    return torch.arange(size).reshape(groups, -1, inner).repeat(1, copies, 1).flatten()
+
+
+def _shared(weight: Tensor, copies: int, *, groups: int) -> Tensor:
+    """Lets [C_out, groups · C, kh, kw] read the copies of its inputs in random shares."""
+    outputs, inputs = weight.shape[:2]
+    shares = torch.rand(outputs, groups, copies, inputs // groups)
+    shares = (shares / shares.sum(dim=2, keepdim=True)).reshape(outputs, -1, 1, 1)
+    return weight[:, _copied(inputs, copies, groups=groups)] * shares
 
 
 def embedded(old: Tensor, fresh: Tensor, name: str) -> Tensor:
