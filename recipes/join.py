@@ -27,7 +27,8 @@ SUFFIX = ".safetensors"
 @click.argument("restorer", type=CHECKPOINT)
 @click.argument("mask_predictor", type=CHECKPOINT)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
-def main(restorer: Path, mask_predictor: Path, output: Path) -> None:
+@click.option("--half", is_flag=True, help="Round the weights to FP16, for half the size.")
+def main(restorer: Path, mask_predictor: Path, output: Path, *, half: bool) -> None:
     """Reads both, joins them, and writes the result with both histories in its header."""
     for path in (restorer, mask_predictor, output):
         if path.suffix != SUFFIX:
@@ -42,7 +43,7 @@ def main(restorer: Path, mask_predictor: Path, output: Path) -> None:
     joined.restorer.load_state_dict(network.restorer.state_dict())
     joined.mask_predictor.load_state_dict(other.mask_predictor.state_dict())
     history = {"restorer": history_of(restorer), "mask_predictor": history_of(mask_predictor)}
-    save_checkpoint(joined, output, metadata={"training": history})
+    save_checkpoint(joined, output, metadata={"training": history}, half=half)
 
 
 def history_of(path: Path) -> object:

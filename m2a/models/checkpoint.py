@@ -36,7 +36,11 @@ HEADER = "m2a"
 
 
 def save_checkpoint(
-    network: M2AENet, path: Path, *, metadata: Mapping[str, Any] | None = None
+    network: M2AENet,
+    path: Path,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    half: bool = False,
 ) -> None:
     """Writes weights and configuration as safetensors, atomically.
 
@@ -46,8 +50,11 @@ def save_checkpoint(
         network: the network.
         path: the file, with the suffix `.safetensors`.
         metadata: JSON values for the object under `HEADER`, beside `config`.
+        half: round the weights to FP16, for half the size.
     """
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    if half:
+        tensors = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
     # One entry, because safetensors writes several in random order.
     header = json.dumps({"config": network.config.to_json(), **(metadata or {})})
     content = _safetensors().save(tensors, {HEADER: header})

@@ -57,6 +57,18 @@ def test_each_part_keeps_its_own_shape(join):
     assert config == replace(wide, blocks=(1, 2, 1, 1), trajectory_points=4)
 
 
+def test_in_half_precision_the_file_is_half_as_large(join):
+    names = ["restorer.safetensors", "mask.safetensors", "-o"]
+    assert join(*names, "full.safetensors").exit_code == 0
+    assert join(*names, "half.safetensors", "--half").exit_code == 0
+    full, half = (Path(f"{name}.safetensors") for name in ("full", "half"))
+    assert half.stat().st_size < 0.65 * full.stat().st_size  # the header is as long
+    expected = load_checkpoint(full).state_dict()
+    for name, tensor in load_checkpoint(half).state_dict().items():
+        assert tensor.dtype == expected[name].dtype
+        assert torch.allclose(tensor, expected[name], rtol=2**-10, atol=1e-7), name
+
+
 def test_what_is_no_checkpoint_is_refused(join):
     Path("text.safetensors").write_text("not a checkpoint")
     done = join("restorer.safetensors", "text.safetensors", "-o", "joined.safetensors")
