@@ -27,8 +27,18 @@ SUFFIX = ".safetensors"
 @click.argument("restorer", type=CHECKPOINT)
 @click.argument("mask_predictor", type=CHECKPOINT)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True))
+@click.option("--dilate", type=click.IntRange(0), help="Both are what `m2a export` then takes.")
 @click.option("--half", is_flag=True, help="Round the weights to FP16, for half the size.")
-def main(restorer: Path, mask_predictor: Path, output: Path, *, half: bool) -> None:
+def main(
+    restorer: Path,
+    mask_predictor: Path,
+    output: Path,
+    *,
+    threshold: float | None,
+    dilate: int | None,
+    half: bool,
+) -> None:
     """Reads both, joins them, and writes the result with both histories in its header."""
     for path in (restorer, mask_predictor, output):
         if path.suffix != SUFFIX:
@@ -43,7 +53,9 @@ def main(restorer: Path, mask_predictor: Path, output: Path, *, half: bool) -> N
     joined.restorer.load_state_dict(network.restorer.state_dict())
     joined.mask_predictor.load_state_dict(other.mask_predictor.state_dict())
     history = {"restorer": history_of(restorer), "mask_predictor": history_of(mask_predictor)}
-    save_checkpoint(joined, output, metadata={"training": history}, half=half)
+    chosen = {"threshold": threshold, "dilate": dilate}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    save_checkpoint(joined, output, metadata={"training": history, **chosen}, half=half)
 
 
 def history_of(path: Path) -> object:

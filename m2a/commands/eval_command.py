@@ -31,7 +31,6 @@ from m2a.extras import check_extras
 from m2a.files import atomic_write, check_target
 from m2a.runtime.backends import extras_of
 from m2a.runtime.images import Photo, check_output, write_photo
-from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 
 _OF_A_BUNDLE = {
     "bundle": "--bundle",
@@ -205,17 +204,16 @@ def _bundle(opening: Opening) -> _Subject:
 
 def _checkpoint(path: Path, opening: Opening) -> _Subject:
     # Not above: torch is not there where bundles alone are measured.
+    from m2a.export.mask_defaults import mask_defaults
     from m2a.export.masked_dense import MaskedDenseDeblurrer
-    from m2a.models.checkpoint import load_checkpoint
+    from m2a.models.checkpoint import parse_checkpoint, read_checkpoint_file, read_header
     from m2a.models.cost import count_cost
 
-    network = load_checkpoint(path)
-    deblurrer = MaskedDenseDeblurrer(
-        network,
-        threshold=DEFAULT_THRESHOLD if opening.threshold is None else opening.threshold,
-        dilate=DEFAULT_DILATE if opening.dilate is None else opening.dilate,
-        threads=opening.threads,
-    )
+    content = read_checkpoint_file(path)
+    network = parse_checkpoint(content, path)
+    header = read_header(content, path)
+    mask = mask_defaults(header, path, threshold=opening.threshold, dilate=opening.dilate)
+    deblurrer = MaskedDenseDeblurrer(network, **mask._asdict(), threads=opening.threads)
     return _Subject(
         deblurrer=deblurrer,
         arithmetic=Arithmetic(**vars(count_cost(network.config))),

@@ -25,16 +25,14 @@ from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD, BundleDescri
 @click.option(
     "--threshold",
     type=float,
-    default=DEFAULT_THRESHOLD,
-    show_default=True,
-    help="The bundle's default for `m2a run --threshold`.",
+    help="The bundle's default for `m2a run --threshold`.  [default: the checkpoint's, else "
+    f"{DEFAULT_THRESHOLD:g}]",
 )
 @click.option(
     "--dilate",
     type=int,
-    default=DEFAULT_DILATE,
-    show_default=True,
-    help="The bundle's default for `m2a run --dilate`, pixels.",
+    help="The bundle's default for `m2a run --dilate`, pixels.  [default: the checkpoint's, "
+    f"else {DEFAULT_DILATE}]",
 )
 @click.option("--fp16", is_flag=True, help="Add the FP16 variant of both graphs.")
 @click.option(
@@ -48,8 +46,8 @@ from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD, BundleDescri
 def command(
     ckpt: Path,
     output: Path,
-    threshold: float,
-    dilate: int,
+    threshold: float | None,
+    dilate: int | None,
     fp16: bool,
     with_dense: bool,
     as_json: bool,
@@ -92,6 +90,8 @@ def command(
                 "flop_per_pixel": vars(report.cost),
                 "bytes": dict(report.sizes),
                 "parity": dict(report.parity),
+                "threshold": report.threshold,
+                "dilate": report.dilate,
                 "replaced": None
                 if report.replaced is None
                 else {"threshold": report.replaced.threshold, "dilate": report.replaced.dilate},
@@ -100,9 +100,9 @@ def command(
         )
         return
     click.echo(f"\n{report.bundle}: M2AENet, {report.model}")
-    click.echo(f"  threshold {threshold:g}, dilation {dilate} pixels")
+    click.echo(f"  threshold {report.threshold:g}, dilation {report.dilate} pixels")
     if report.replaced is not None:
-        click.echo(f"  {_replacement(report.replaced, threshold, dilate)}")
+        click.echo(f"  {_replacement(report.replaced, report.threshold, report.dilate)}")
     for part, flop in vars(report.cost).items():
         active = "active pixel" if part == "restore" else "pixel"
         click.echo(

@@ -14,20 +14,18 @@ from typing import Any
 import numpy as np
 
 from m2a._version import __version__
-from m2a.errors import UsageError
+from m2a.export.mask_defaults import mask_defaults
 from m2a.export.parity import Case, measure_parity, parity_cases
 from m2a.export.reference import compute_reference, serialise_reference
 from m2a.export.trace import trace_dense, trace_mask, trace_restore
 from m2a.graphs.manifest import graph_entries, graph_path
-from m2a.models.checkpoint import parse_checkpoint, read_checkpoint_file
+from m2a.models.checkpoint import parse_checkpoint, read_checkpoint_file, read_header
 from m2a.models.cost import Cost, count_cost
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import import_onnxruntime
 from m2a.runtime.bundle import DEFAULT_DIRECTORY, REFERENCE, Reference
 from m2a.runtime.bundle_files import check_replaceable, resolve_target, write_bundle
 from m2a.runtime.manifest import (
-    DEFAULT_DILATE,
-    DEFAULT_THRESHOLD,
     DENSE,
     GRAPHS,
     MANIFEST,
@@ -50,6 +48,8 @@ class ExportReport:
         cost: FLOP per pixel of each part.
         sizes: file of the bundle → bytes.
         parity: stage → worst error over all cases.
+        threshold: the bundle's.
+        dilate: the bundle's, pixels.
         replaced: the older bundle that was there, as it was; its files are gone.
     """
 
@@ -59,6 +59,8 @@ class ExportReport:
     cost: Cost
     sizes: Mapping[str, int]
     parity: Mapping[str, float]
+    threshold: float
+    dilate: int
     replaced: BundleDescription | None = None
 
 
@@ -66,8 +68,8 @@ def export_bundle(
     ckpt: str | Path,
     output: str | Path = DEFAULT_DIRECTORY,
     *,
-    threshold: float = DEFAULT_THRESHOLD,
-    dilate: int = DEFAULT_DILATE,
+    threshold: float | None = None,
+    dilate: int | None = None,
     with_dense: bool = True,
     metrics: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -81,8 +83,10 @@ def export_bundle(
     Args:
         ckpt: a safetensors or `.pth` checkpoint of M2AENet.
         output: the bundle's directory.
-        threshold: a pixel is active where its probability is at least this, in (0, 1).
-        dilate: radius in pixels by which the mask is then dilated.
+        threshold: a pixel is active where its probability is at least this, in (0, 1). None takes
+            what the checkpoint's header says, else 0.5.
+        dilate: radius in pixels by which the mask is then dilated. None takes what the checkpoint's
+            header says, else 4.
         with_dense: add the dense restorer, which is faster where next to nothing is left out.
         metrics: measured quality to record in the manifest.
         progress: called with the name of each step as it begins.
@@ -91,7 +95,7 @@ def export_bundle(
         The `ExportReport`.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read or does not fit.
+        CheckpointError: the checkpoint cannot be read or does not fit, or its header is wrong.
         UsageError: the threshold or the dilation is out of range, or `output` exists and is not
             a bundle.
         ContractError: a traced graph breaks the contract.
@@ -101,15 +105,13 @@ def export_bundle(
     source = Path(ckpt)
     target = resolve_target(Path(output))
     onnxruntime = import_onnxruntime(extra="cpu")  # missed now, not after minutes of tracing
-    if not 0 < threshold < 1 or dilate < 0:
-        raise UsageError(
-            f"the threshold must lie in (0, 1), found {threshold}, and the dilation must not be "
-            f"negative, found {dilate}"
-        )
+    mask_defaults({}, source, threshold=threshold, dilate=dilate)  # refused before any work
     older = check_replaceable(target)
     progress("reading the checkpoint")
     weights = read_checkpoint_file(source)
     network = parse_checkpoint(weights, source)
+    header = read_header(weights, source)
+    threshold, dilate = mask_defaults(header, source, threshold=threshold, dilate=dilate)
     progress("computing the reference")
     reference = compute_reference(network)
     progress("tracing the mask graph")
@@ -167,6 +169,8 @@ def export_bundle(
         cost=count_cost(network.config),
         sizes={name: len(content) for name, content in files.items()},
         parity=parity,
+        threshold=threshold,
+        dilate=dilate,
         replaced=older,
     )
 

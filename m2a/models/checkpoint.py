@@ -32,7 +32,8 @@ _TORCH_STARTS = (b"PK\x03\x04", b"\x80")
 """How files of `torch.save` begin: an archive today, a pickle before torch 1.6."""
 
 HEADER = "m2a"
-"""The entry of the file's header: a JSON object with `config` and what training tells."""
+"""The entry of the file's header: a JSON object with `config`, what training tells, and with
+`threshold` and `dilate` where those who trained the network chose them for it."""
 
 
 def save_checkpoint(
@@ -121,6 +122,29 @@ def parse_checkpoint(content: bytes, path: Path) -> M2AENet:
     _check_fit(path, state, network)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
     return network.eval()
+
+
+def read_header(content: bytes, path: Path) -> dict[str, Any]:
+    """Reads the object under `HEADER` of a checkpoint that `parse_checkpoint` has accepted.
+
+    Returns:
+        The object; empty where the file has none, as every `.pth` file.
+
+    Raises:
+        CheckpointError: the entry is not a JSON object.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    # The format: the length of the header in 8 bytes, then the header, as JSON.
+    end = 8 + int.from_bytes(content[:8], "little")
+    entry = json.loads(content[8:end]).get("__metadata__", {}).get(HEADER, "{}")
+    try:
+        header = json.loads(entry)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: its header's entry {HEADER!r} is not a JSON object")
+    return header
 
 
 def infer_config(state: Mapping[str, Tensor]) -> M2AENetConfig:

@@ -8,6 +8,8 @@ import pytest
 from data_sets import make_gopro, make_reloblur, noise, save, square
 from PIL import Image
 
+from m2a.models.checkpoint import save_checkpoint
+
 
 @pytest.fixture
 def known(tmp_path):
@@ -87,6 +89,15 @@ def test_a_checkpoint_has_the_figures_of_its_bundle(invoke, known, tiny_checkpoi
     for figure in ("gain_db", "iou", "coverage", "flop_share"):
         expected = bundle["summary"][figure]
         assert checkpoint["summary"][figure] == pytest.approx(expected, abs=1e-3), figure
+
+
+def test_a_checkpoint_is_measured_with_the_threshold_that_it_says(
+    invoke, known, tiny_network, tmp_path
+):
+    save_checkpoint(tiny_network, tmp_path / "a.safetensors", metadata={"threshold": 0.4})
+    told = invoke("eval", "known", "--json", "--ckpt", tmp_path / "a.safetensors")
+    measured = json.loads(told.stdout)["measured"]
+    assert (measured["threshold"], measured["dilate"]) == (0.4, 4)
 
 
 def test_a_checkpoint_is_not_measured_on_a_backend(invoke, known, tiny_checkpoint):

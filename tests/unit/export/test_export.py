@@ -158,6 +158,25 @@ def test_what_was_replaced_is_said(tiny_checkpoint, old_bundle):
 
 
 @pytest.mark.usefixtures("traced")
+def test_what_the_checkpoint_says_is_taken_unless_asked_otherwise(tiny_network, old_bundle):
+    checkpoint = old_bundle.parent / "chosen.safetensors"
+    save_checkpoint(tiny_network, checkpoint, metadata={"threshold": 0.125, "dilate": 7})
+    told = export_bundle(checkpoint, old_bundle, with_dense=False)
+    bundle = open_bundle(old_bundle)
+    assert (told.threshold, told.dilate) == (bundle.threshold, bundle.dilate) == (0.125, 7)
+    told = export_bundle(checkpoint, old_bundle, with_dense=False, dilate=0)
+    assert (told.threshold, told.dilate) == (0.125, 0)
+
+
+@pytest.mark.parametrize("said", [{"threshold": 2}, {"threshold": "0.5"}, {"dilate": 1.5}])
+def test_a_checkpoint_that_says_what_cannot_be_is_refused(tiny_network, tmp_path, said):
+    save_checkpoint(tiny_network, tmp_path / "wrong.safetensors", metadata=said)
+    with pytest.raises(CheckpointError, match="its header says"):
+        export_bundle(tmp_path / "wrong.safetensors", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.usefixtures("traced")
 def test_an_empty_directory_may_be_the_target(tiny_checkpoint, tmp_path):
     export_bundle(tiny_checkpoint, tmp_path / "empty")
     assert set(contents(tmp_path / "empty")) == FILES
@@ -186,7 +205,7 @@ def test_a_missing_parent_folder_is_named(tiny_checkpoint, tmp_path):
 
 @pytest.mark.parametrize("settings", [{"threshold": 0}, {"threshold": 1}, {"dilate": -1}])
 def test_settings_out_of_range_are_refused(tiny_checkpoint, tmp_path, settings):
-    with pytest.raises(UsageError, match="threshold"):
+    with pytest.raises(UsageError, match=r"expected a (threshold|dilation)"):
         export_bundle(tiny_checkpoint, tmp_path / "bundle", **settings)
     assert not list(tmp_path.iterdir())
 

@@ -15,7 +15,13 @@ from safetensors.torch import save_file
 
 from m2a.errors import CheckpointError
 from m2a.models import PRESETS, M2AENetConfig
-from m2a.models.checkpoint import HEADER, infer_config, load_checkpoint, save_checkpoint
+from m2a.models.checkpoint import (
+    HEADER,
+    infer_config,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
 
 
 @pytest.fixture
@@ -229,3 +235,26 @@ def test_shapes_that_belong_to_no_network_are_refused(state, tmp_path):
     save_file(state | {name: torch.zeros(4, 0, 1, 1)}, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match="belong to no M2AENet"):
         load_checkpoint(tmp_path / "w.safetensors")
+
+
+def test_the_header_is_read(tiny_network, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(tiny_network, path, metadata={"threshold": 0.2})
+    header = read_header(path.read_bytes(), path)
+    assert header == {"config": tiny_network.config.to_json(), "threshold": 0.2}
+
+
+def test_files_of_others_have_no_header(tiny_network, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(tiny_network.state_dict(), path)
+    assert read_header(path.read_bytes(), path) == {}
+    torch.save(tiny_network.state_dict(), tmp_path / "a.pth")
+    assert read_header((tmp_path / "a.pth").read_bytes(), tmp_path / "a.pth") == {}
+
+
+@pytest.mark.parametrize("entry", ["no JSON", "[1]"])
+def test_a_header_of_another_kind_is_refused(tiny_network, tmp_path, entry):
+    path = tmp_path / "a.safetensors"
+    save_file(tiny_network.state_dict(), path, {HEADER: entry})
+    with pytest.raises(CheckpointError, match="not a JSON object"):
+        read_header(path.read_bytes(), path)

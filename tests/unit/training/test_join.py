@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from random_network import TINY, random_network
 from safetensors import safe_open
 
-from m2a.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
+from m2a.models.checkpoint import HEADER, load_checkpoint, read_header, save_checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[3] / "recipes" / "join.py"
 
@@ -55,6 +55,14 @@ def test_each_part_keeps_its_own_shape(join):
     assert done.exit_code == 0, done.output
     config = load_checkpoint(Path("joined.safetensors")).config
     assert config == replace(wide, blocks=(1, 2, 1, 1), trajectory_points=4)
+
+
+def test_threshold_and_dilation_travel_in_the_header(join):
+    settings = ("--threshold", "0.2", "--dilate", "8")
+    names = ("restorer.safetensors", "mask.safetensors")
+    assert join(*names, "-o", "joined.safetensors", *settings).exit_code == 0
+    header = read_header(Path("joined.safetensors").read_bytes(), Path("joined.safetensors"))
+    assert (header["threshold"], header["dilate"]) == (0.2, 8)
 
 
 def test_in_half_precision_the_file_is_half_as_large(join):
