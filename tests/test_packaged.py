@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ from PIL import Image
 
 import m2a
 from m2a.evaluation import overlap, psnr
+from m2a.export.mask_defaults import mask_defaults
+from m2a.export.masked_dense import MaskedDenseDeblurrer
+from m2a.models.checkpoint import load_checkpoint, read_header
 from m2a.runtime.verify import verify
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+CHECKPOINTS = EXAMPLES.parent / "checkpoints"
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +68,24 @@ def test_the_sharp_scene_is_nearly_left_alone(deblurrer, pictures):
 
 def test_the_packaged_bundle_verifies(deblurrer):
     assert verify(deblurrer.bundle, deblurrer).failed is None
+
+
+def test_the_checkpoint_of_the_package_is_the_one_in_the_repository(deblurrer):
+    content = (CHECKPOINTS / "small.safetensors").read_bytes()
+    recorded = deblurrer.bundle.manifest["model"]["checkpoint"]["sha256"]
+    assert hashlib.sha256(content).hexdigest() == recorded
+    header = read_header(content, CHECKPOINTS / "small.safetensors")
+    assert (header["threshold"], header["dilate"]) == (deblurrer.threshold, deblurrer.dilate)
+
+
+def test_base_gains_a_decibel_more(deblurrer, pictures, result):
+    path = CHECKPOINTS / "base.safetensors"
+    network = load_checkpoint(path)
+    assert network.config.name == "base"
+    header = read_header(path.read_bytes(), path)
+    mask = mask_defaults(header, path, threshold=None, dilate=None)
+    base = MaskedDenseDeblurrer(network, **mask._asdict())(pictures["blurred"])
+    assert (base.mask != result.mask).mean() < 1e-3  # rounded to FP16, it is the same predictor
+    true = pictures["mask"] > 0
+    gained = psnr(base.image, pictures["sharp"], true) - psnr(result.image, pictures["sharp"], true)
+    assert gained >= 1
