@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from m2a.errors import TrainingError
 from m2a.files import atomic_file, atomic_write
 from m2a.training.cutouts import digest_cutouts, load_cutouts
+from m2a.training.photographs import digest, find_photographs
 from m2a.training.processes import become_worker
 from m2a.training.records import (
     MASKED,
@@ -89,14 +90,16 @@ def rendering(
     Raises:
         TrainingError: shards are missing and the folder of photographs has no picture left to
             train on, or that of cut-outs none that can be used; or the folder of the shards holds
-            those of another recipe.
+            those of another recipe or of other photographs.
     """
+    photographs = None
     if not all(config.shard(number).exists() for number in range(config.shards)):
         # Fail here, with a message, and not in a worker.
         load_training_photographs(config)
         load_cutouts(config.cutouts)
+        photographs = digest(find_photographs(config.photographs, exclude=config.held_out))
     config.folder.mkdir(parents=True, exist_ok=True)
-    _check_identity(config)
+    _check_identity(config, photographs)
     context = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = [
         context.Process(target=_render_shards, args=(config, worker, workers), daemon=True)
@@ -112,10 +115,15 @@ def rendering(
             process.join()
 
 
-def _check_identity(config: PoolConfig) -> None:
-    """Refuses a folder whose shards come from another recipe; marks a new one as this one's."""
+def _check_identity(config: PoolConfig, photographs: str | None) -> None:
+    """Refuses a folder whose shards come from another recipe; marks a new one as this one's.
+
+    Args:
+        config: the pool.
+        photographs: the `digest` of what is rendered from; None where nothing is any more.
+    """
     path = config.folder / IDENTITY
-    asked = json.loads(
+    asked: dict[str, Any] = json.loads(
         json.dumps(
             {
                 "seed": config.seed,
@@ -125,6 +133,8 @@ def _check_identity(config: PoolConfig) -> None:
             }
         )
     )
+    if photographs is not None:
+        asked["photographs"] = photographs
     if not path.exists():
         atomic_write(path, json.dumps(asked, indent=2).encode(), overwrite=True)
         return
@@ -132,14 +142,15 @@ def _check_identity(config: PoolConfig) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
         # Of what is younger than the pool, it has the default.
         found.setdefault("cutouts", None)
+        found.setdefault("photographs", photographs)
         found["synthesis"] = with_defaults(found["synthesis"])
         changed = sorted(name for name in asked if found[name] != asked[name])
     except (ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"{path} does not tell what the samples are: {error!r}") from error
     if changed:
         raise TrainingError(
-            f"the samples in {config.folder} were rendered with other values of {changed}; "
-            "give another run folder, or the recipe that rendered them"
+            f"the samples in {config.folder} were rendered with other {', '.join(changed)}; "
+            "give another run folder, or what they were rendered with"
         )
 
 

@@ -136,7 +136,7 @@ class TestSamplePool:
             pass
         identity = tmp_path / "shards" / "pool.json"
         stored = json.loads(identity.read_text())
-        del stored["synthesis"]["log_object_size"], stored["cutouts"]
+        del stored["synthesis"]["log_object_size"], stored["cutouts"], stored["photographs"]
         identity.write_text(json.dumps(stored))
         with rendering(config, workers=0):
             pass
@@ -156,6 +156,20 @@ class TestSamplePool:
                 pass
         thing.rotate(45).save(tmp_path / "things" / "thing.png")
         with pytest.raises(TrainingError, match="cutouts"), rendering(config, workers=0):
+            pass
+
+    def test_shards_of_other_photographs_are_refused(self, tmp_path):
+        photo = Image.fromarray(data.astronaut())
+        photo.save(tmp_path / "astronaut.png")
+        config = replace(pool_config(tmp_path / "shards"), photographs=tmp_path)
+        config = replace(config, held_out=("coffee",))
+        with rendering(config, workers=0):
+            pass
+        photo.save(tmp_path / "coffee.png")
+        with rendering(config, workers=0):
+            pass  # it is held out
+        photo.save(tmp_path / "another.png")
+        with pytest.raises(TrainingError, match="photographs"), rendering(config, workers=0):
             pass
 
     def test_a_shard_has_objects_that_are_cutouts(self):
