@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -149,6 +151,8 @@ class OrtRunner:
                 f"{install_advice(chosen.extra, before='pip uninstall -y onnxruntime')}, for both "
                 f"at once break each other; or use --backend {DEFAULT_BACKEND}"
             )
+        if chosen.extra == "gpu":
+            load_cuda(runtime)
         settings = runtime.SessionOptions()
         settings.log_severity_level = 4  # what fails is raised; nothing is printed behind our back
         # Else a model in ONNX Runtime's own format would be taken too, which nothing has checked.
@@ -237,6 +241,18 @@ def import_onnxruntime(*, extra: str) -> Any:  # noqa: ANN401 - the package has 
             "files. Uninstall both, then install one of the extras cpu and gpu again"
         )
     return runtime
+
+
+def load_cuda(runtime: Any) -> None:  # noqa: ANN401 - the package has no types
+    """Loads CUDA's libraries where pip has put them, which is no place that the system looks into.
+
+    It never fails: where they are missing, or the system's are taken, a session shows.
+    """
+    preload = getattr(runtime, "preload_dlls", None)  # from ONNX Runtime 1.21 on
+    if preload is None:
+        return
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
+        preload()
 
 
 def one_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import sys
 
 import numpy as np
 import onnxruntime
@@ -91,6 +92,24 @@ def test_a_provider_that_silently_became_the_cpu_is_an_error(graph, monkeypatch)
 
 
 @pytest.mark.usefixtures("seemingly_with_cuda")
+def test_a_gpus_libraries_are_loaded_in_silence(graph, monkeypatch, capfd):
+    asked = []
+
+    def preload():
+        asked.append(1)
+        sys.stdout.write("Failed to load libcublasLt.so.13\n")
+        raise OSError("libcublasLt.so.13")
+
+    monkeypatch.setattr("onnxruntime.preload_dlls", preload, raising=False)
+    open_runners([graph], backend="ort-cpu")
+    assert not asked
+    here = dataclasses.replace(BACKENDS["ort-cuda"], provider="CPUExecutionProvider", options={})
+    monkeypatch.setitem(BACKENDS, "ort-cuda", dataclasses.replace(here, memory=None))
+    open_runners([graph], backend="ort-cuda")
+    assert asked
+    assert capfd.readouterr() == ("", "")
+
+
 def test_where_one_graph_falls_back_all_do(tiny_bundle, monkeypatch):
     """A provider that takes the first graph and not the second must not split the pipeline."""
     session = onnxruntime.InferenceSession
