@@ -1,6 +1,6 @@
 """Grows a checkpoint into a larger network that computes the same, to train on from there.
 
-Net2Net (arXiv 1511.05641): what was learned is kept, and what is new begins without effect. New
+Net2Net (arXiv 1511.05641): what was learned is kept, and what is new changes nothing yet. New
 blocks of the restorer, after those of their level, have a residual scale of zero; the old channels
 of the mask predictor do not read the new ones. A wider restorer has each channel several times;
 what reads a channel reads its copies in random shares that add up to one, so that each copy has a
@@ -18,11 +18,10 @@ from pathlib import Path
 
 import click
 import torch
-from join import history_of
 from torch import Tensor
 
 from m2a.errors import M2AError
-from m2a.models.checkpoint import load_checkpoint, save_checkpoint
+from m2a.models.checkpoint import MASK_SETTINGS, open_checkpoint, save_checkpoint
 from m2a.models.config import M2AENetConfig
 from m2a.models.network import M2AENet
 
@@ -68,14 +67,15 @@ def main(
     }
     changes = {name: value for name, value in asked.items() if value is not None}
     try:
-        network = load_checkpoint(checkpoint)
+        network, header, _ = open_checkpoint(checkpoint)
         config = replace(network.config, **changes)
         torch.manual_seed(seed)
         grown = grow(network, config)
     except (M2AError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    history = [{"grown_from": history_of(checkpoint), "seed": seed}]
-    save_checkpoint(grown, output, metadata={"training": history})
+    told = {name: header[name] for name in MASK_SETTINGS if name in header}  # it predicts the same
+    told["training"] = [{"grown_from": header.get("training"), "seed": seed}]
+    save_checkpoint(grown, output, metadata=told)
 
 
 def grow(network: M2AENet, config: M2AENetConfig) -> M2AENet:
@@ -90,7 +90,8 @@ def grow(network: M2AENet, config: M2AENetConfig) -> M2AENet:
         The grown network, in evaluation mode; what is new in it is random, from torch's generator.
 
     Raises:
-        ValueError: the configuration is smaller somewhere, or differs in another field.
+        ValueError: the configuration is smaller somewhere, or differs in another field; or the
+            width is no multiple.
     """
     if config.width != network.config.width:
         network = widen(network, config.width)

@@ -13,7 +13,7 @@ import m2a
 from m2a.evaluation import overlap, psnr
 from m2a.export.mask_defaults import mask_defaults
 from m2a.export.masked_dense import MaskedDenseDeblurrer
-from m2a.models.checkpoint import load_checkpoint, read_header
+from m2a.models.checkpoint import open_checkpoint
 from m2a.runtime.verify import verify
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -71,18 +71,16 @@ def test_the_packaged_bundle_verifies(deblurrer):
 
 
 def test_the_checkpoint_of_the_package_is_the_one_in_the_repository(deblurrer):
-    content = (CHECKPOINTS / "small.safetensors").read_bytes()
+    _, header, content = open_checkpoint(CHECKPOINTS / "small.safetensors")
     recorded = deblurrer.bundle.manifest["model"]["checkpoint"]["sha256"]
     assert hashlib.sha256(content).hexdigest() == recorded
-    header = read_header(content, CHECKPOINTS / "small.safetensors")
     assert (header["threshold"], header["dilate"]) == (deblurrer.threshold, deblurrer.dilate)
 
 
 def test_base_gains_a_decibel_more(deblurrer, pictures, result):
     path = CHECKPOINTS / "base.safetensors"
-    network = load_checkpoint(path)
+    network, header, _ = open_checkpoint(path)
     assert network.config.name == "base"
-    header = read_header(path.read_bytes(), path)
     mask = mask_defaults(header, path, threshold=None, dilate=None)
     base = MaskedDenseDeblurrer(network, **mask._asdict())(pictures["blurred"])
     assert (base.mask != result.mask).mean() < 1e-3  # rounded to FP16, it is the same predictor

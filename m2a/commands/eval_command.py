@@ -206,12 +206,10 @@ def _checkpoint(path: Path, opening: Opening) -> _Subject:
     # Not above: torch is not there where bundles alone are measured.
     from m2a.export.mask_defaults import mask_defaults
     from m2a.export.masked_dense import MaskedDenseDeblurrer
-    from m2a.models.checkpoint import parse_checkpoint, read_checkpoint_file, read_header
+    from m2a.models.checkpoint import open_checkpoint
     from m2a.models.cost import count_cost
 
-    content = read_checkpoint_file(path)
-    network = parse_checkpoint(content, path)
-    header = read_header(content, path)
+    network, header, _ = open_checkpoint(path)
     mask = mask_defaults(header, path, threshold=opening.threshold, dilate=opening.dilate)
     deblurrer = MaskedDenseDeblurrer(network, **mask._asdict(), threads=opening.threads)
     return _Subject(

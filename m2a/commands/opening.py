@@ -129,9 +129,9 @@ def _active_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--threshold",
         type=float,
         help="A pixel is restored where its blur probability is at least this. "
-        "[default: the bundle's]",
+        "[default: the model's]",
     )
     dilate = click.option(
-        "--dilate", type=int, help="Pixels by which the mask is widened. [default: the bundle's]"
+        "--dilate", type=int, help="Pixels by which the mask is widened. [default: the model's]"
     )
     return threshold(dilate(command))

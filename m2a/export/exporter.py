@@ -19,7 +19,7 @@ from m2a.export.parity import Case, measure_parity, parity_cases
 from m2a.export.reference import compute_reference, serialise_reference
 from m2a.export.trace import trace_dense, trace_mask, trace_restore
 from m2a.graphs.manifest import graph_entries, graph_path
-from m2a.models.checkpoint import parse_checkpoint, read_checkpoint_file, read_header
+from m2a.models.checkpoint import open_checkpoint
 from m2a.models.cost import Cost, count_cost
 from m2a.models.network import M2AENet
 from m2a.runtime.backends import import_onnxruntime
@@ -108,9 +108,7 @@ def export_bundle(
     mask_defaults({}, source, threshold=threshold, dilate=dilate)  # refused before any work
     older = check_replaceable(target)
     progress("reading the checkpoint")
-    weights = read_checkpoint_file(source)
-    network = parse_checkpoint(weights, source)
-    header = read_header(weights, source)
+    network, header, weights = open_checkpoint(source)
     threshold, dilate = mask_defaults(header, source, threshold=threshold, dilate=dilate)
     progress("computing the reference")
     reference = compute_reference(network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ def mask_defaults(
     """Takes what was asked for, else what the checkpoint's header says, else 0.5 and 4.
 
     Args:
-        header: the checkpoint's, from `read_header`.
+        header: the checkpoint's, from `open_checkpoint`.
         path: the checkpoint's name, for messages.
         threshold: asked for, or None.
         dilate: asked for, or None.
@@ -44,14 +45,16 @@ def mask_defaults(
     for name in (name for name in asked if name in header):
         if not _allowed(name, header[name]):
             raise CheckpointError(
-                f"{path}: expected {_RANGES[name]}, its header says {header[name]!r}"
+                f"{path}: expected {_RANGES[name]}, its header says {header[name]!r:.40}"
             )
-    chosen = {**_DEFAULTS._asdict(), **{name: header[name] for name in asked if name in header}}
-    chosen.update({name: value for name, value in asked.items() if value is not None})
-    return MaskDefaults(threshold=float(chosen["threshold"]), dilate=chosen["dilate"])
+    said = {name: header[name] for name in asked if name in header}
+    chosen = {**said, **{name: value for name, value in asked.items() if value is not None}}
+    return MaskDefaults(
+        threshold=float(chosen.get("threshold", DEFAULT_THRESHOLD)),
+        dilate=int(chosen.get("dilate", DEFAULT_DILATE)),
+    )
 
 
-_DEFAULTS = MaskDefaults(threshold=DEFAULT_THRESHOLD, dilate=DEFAULT_DILATE)
 _RANGES = {
     "threshold": "a threshold between 0 and 1, both excluded",
     "dilate": f"a dilation of 0 to {MAX_DILATE} pixels",
@@ -59,6 +62,8 @@ _RANGES = {
 
 
 def _allowed(name: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return False
     if name == "dilate":
-        return type(value) is int and 0 <= value <= MAX_DILATE
-    return type(value) in (int, float) and 0 < value < 1  # type: ignore[operator]
+        return isinstance(value, Integral) and 0 <= int(value) <= MAX_DILATE
+    return isinstance(value, Real) and 0 < float(value) < 1

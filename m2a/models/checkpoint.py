@@ -13,7 +13,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ from m2a.files import atomic_write
 from m2a.models.config import LEVELS, M2AENetConfig
 from m2a.models.network import M2AENet
 
+MASK_SETTINGS = ("threshold", "dilate")
+"""Entries of the header that go with a mask predictor: at which probability a pixel is active, and
+by how many pixels the mask is then dilated."""
+
 _STATE_KEYS = ("ema", "params_ema", "state_dict", "model", "params", "net", "network")
 _WRAPPERS = ("module.", "_orig_mod.", "net.", "network.")
 _LISTED = 5
@@ -32,8 +36,8 @@ _TORCH_STARTS = (b"PK\x03\x04", b"\x80")
 """How files of `torch.save` begin: an archive today, a pickle before torch 1.6."""
 
 HEADER = "m2a"
-"""The entry of the file's header: a JSON object with `config`, what training tells, and with
-`threshold` and `dilate` where those who trained the network chose them for it."""
+"""The entry of the file's header: a JSON object with `config`, what training tells, and
+`MASK_SETTINGS` where those who trained the network chose them for it."""
 
 
 def save_checkpoint(
@@ -52,14 +56,48 @@ def save_checkpoint(
         path: the file, with the suffix `.safetensors`.
         metadata: JSON values for the object under `HEADER`, beside `config`.
         half: round the weights to FP16, for half the size.
+
+    Raises:
+        CheckpointError: a weight lies beyond FP16's range, in which it was to be stored.
     """
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     if half:
         tensors = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
+        if large := sorted(n for n, t in tensors.items() if not bool(torch.isfinite(t).all())):
+            raise CheckpointError(f"{path}: {_listing('beyond FP16', large)}; store it in FP32")
     # One entry, because safetensors writes several in random order.
     header = json.dumps({"config": network.config.to_json(), **(metadata or {})})
     content = _safetensors().save(tensors, {HEADER: header})
     atomic_write(path, content, overwrite=True)
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that was read.
+
+    Attributes:
+        network: f32, on the CPU, in evaluation mode.
+        header: the object under `HEADER`; empty where the file has none, as every `.pth` file.
+        content: the file's bytes.
+    """
+
+    network: M2AENet
+    header: dict[str, Any]
+    content: bytes
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint with what its header tells.
+
+    Args:
+        path: a `.safetensors`, `.pth` or `.pt` file.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`, or the header's entry is not a JSON object.
+    """
+    content = read_checkpoint_file(path)
+    network = parse_checkpoint(content, path)
+    header = _read_header(content, path) if path.suffix == ".safetensors" else {}
+    return Checkpoint(network=network, header=header, content=content)
 
 
 def load_checkpoint(path: Path) -> M2AENet:
@@ -122,29 +160,6 @@ def parse_checkpoint(content: bytes, path: Path) -> M2AENet:
     _check_fit(path, state, network)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
     return network.eval()
-
-
-def read_header(content: bytes, path: Path) -> dict[str, Any]:
-    """Reads the object under `HEADER` of a checkpoint that `parse_checkpoint` has accepted.
-
-    Returns:
-        The object; empty where the file has none, as every `.pth` file.
-
-    Raises:
-        CheckpointError: the entry is not a JSON object.
-    """
-    if path.suffix != ".safetensors":
-        return {}
-    # The format: the length of the header in 8 bytes, then the header, as JSON.
-    end = 8 + int.from_bytes(content[:8], "little")
-    entry = json.loads(content[8:end]).get("__metadata__", {}).get(HEADER, "{}")
-    try:
-        header = json.loads(entry)
-    except ValueError:
-        header = None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: its header's entry {HEADER!r} is not a JSON object")
-    return header
 
 
 def infer_config(state: Mapping[str, Tensor]) -> M2AENetConfig:
@@ -223,6 +238,20 @@ def _read_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
             f"{path} is not a safetensors file, or is cut off or damaged: copy it again"
         ) from error
     return tensors
+
+
+def _read_header(data: bytes, path: Path) -> dict[str, Any]:
+    """Reads the object under `HEADER` of a file that safetensors has accepted."""
+    # The format: the length of the header in 8 bytes, then the header, as JSON.
+    end = 8 + int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8:end]).get("__metadata__") or {}
+    try:
+        header = json.loads(metadata.get(HEADER, "{}"))
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: its header's entry {HEADER!r} is not a JSON object")
+    return header
 
 
 def _safetensors() -> Any:  # noqa: ANN401 - the package has no types

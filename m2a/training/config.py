@@ -50,8 +50,8 @@ class TrainingConfig:
             optimiser nor to the gradient that is clipped.
         optimizer: `adamw`, or `soap` (arXiv 2409.11321): Adam in the eigenbasis of Shampoo's
             preconditioner.
-        precondition_every: steps between updates of that eigenbasis, each a QR decomposition for
-            every axis of every weight.
+        precondition_every: steps between updates of `soap`'s eigenbasis, each a QR decomposition
+            for every axis that is not too long for one.
         steps: optimisation steps.
         batch: crops per step for the mask predictor.
         active_pixels: active pixels per step for the restorer, about.

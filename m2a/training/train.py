@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from m2a.models.checkpoint import load_checkpoint
+from m2a.models.checkpoint import open_checkpoint
 from m2a.runtime.images import Photo, write_photo
 from m2a.training.config import TrainingConfig
 from m2a.training.memory import keeping_freed_memory
@@ -67,7 +67,7 @@ def train(
     )
     # Read first: what is no checkpoint fails before anything is rendered.
     fresh = not (run / STATE).exists()
-    begin = (init.name, load_checkpoint(init)) if init is not None and fresh else None
+    begin = (init.name, open_checkpoint(init)) if init is not None and fresh else None
     validation = _validation(config, photographs)
     with (
         rendering(pool_config, workers=render_workers, device=training_device()) as pool,
@@ -78,8 +78,8 @@ def train(
             time.sleep(0.5)
         trainer = Trainer(config, pool)
         if not trainer.resume(run) and begin is not None:
-            name, network = begin
-            trainer.begin_from(network, name=name)
+            name, checkpoint = begin
+            trainer.begin_from(checkpoint.network, name=name, header=checkpoint.header)
         with SummaryWriter(str(run / "tensorboard"), purge_step=trainer.step + 1) as board:
             for progress in trainer.steps(run):
                 for name, value in vars(progress).items():

@@ -14,7 +14,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from torch.func import functional_call
 
 from m2a.errors import TrainingError
 from m2a.files import atomic_file
-from m2a.models.checkpoint import save_checkpoint
+from m2a.models.checkpoint import MASK_SETTINGS, save_checkpoint
 from m2a.models.gathered import GatheredRestorer, straight_through_gates
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
@@ -92,6 +92,7 @@ _FIXED = (
     "parts",
     "frozen",
     "optimizer",
+    "precondition_every",
     "samples",
     "synthesis",
     "held_out",
@@ -122,6 +123,7 @@ class Trainer:
         self._step = 0
         self._began = 0
         self._history: list[dict[str, Any]] = []
+        self._mask_settings: dict[str, Any] = {}
 
     @property
     def step(self) -> int:
@@ -326,6 +328,7 @@ class Trainer:
         """Writes `state.pt`, to resume from, and `model.safetensors`; returns the latter's path."""
         state = {
             "history": json.dumps(self._recipes()),
+            "mask_settings": json.dumps(self._mask_settings),
             "step": self._step,
             "network": self._network.state_dict(),
             "average": self._average.state_dict(),
@@ -333,8 +336,8 @@ class Trainer:
         }
         with atomic_file(run / STATE, overwrite=True) as file:
             torch.save(state, file)
-        history = {"training": self._recipes()}
-        save_checkpoint(self._average, run / "model.safetensors", metadata=history)
+        header = {"training": self._recipes(), **self._mask_settings}
+        save_checkpoint(self._average, run / "model.safetensors", metadata=header)
         return run / "model.safetensors"
 
     def _recipes(self) -> list[dict[str, Any]]:
@@ -364,6 +367,7 @@ class Trainer:
             return False
         state = torch.load(path, map_location=self._device, weights_only=True)
         self._history = json.loads(state["history"])
+        self._mask_settings = json.loads(state.get("mask_settings", "{}"))
         stored, asked = self._history[-1]["recipe"], self._config.to_json()
         default = TrainingConfig().to_json()  # of fields that are younger than the state
         stored = {**stored, "synthesis": with_defaults(stored["synthesis"])}
@@ -384,10 +388,13 @@ class Trainer:
             group.update(recipe)
         return True
 
-    def begin_from(self, network: M2AENet, *, name: str) -> None:
-        """Takes the weights of a network, and remembers its name in the history.
+    def begin_from(
+        self, network: M2AENet, *, name: str, header: Mapping[str, Any] | None = None
+    ) -> None:
+        """Takes the weights of a network, and remembers in the history where they come from.
 
-        The modules that the recipe names in `begin_anew` keep their random weights.
+        The modules that the recipe names in `begin_anew` keep their random weights. Threshold and
+        dilation that the header says stay with a mask predictor that is not trained.
 
         Raises:
             TrainingError: it is of another configuration, or has no such module.
@@ -403,4 +410,8 @@ class Trainer:
             weights.update({n: self._network.state_dict()[n].clone() for n in anew})
         for part in (self._network, self._average):
             part.load_state_dict(weights)
-        self._history = [{"checkpoint": name}]
+        header = header or {}
+        told = {"training": header["training"]} if "training" in header else {}
+        self._history = [{"checkpoint": name, **told}]
+        if "mask_predictor" not in self._config.parts:
+            self._mask_settings = {n: header[n] for n in MASK_SETTINGS if n in header}

@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -164,15 +165,28 @@ def test_what_the_checkpoint_says_is_taken_unless_asked_otherwise(tiny_network, 
     told = export_bundle(checkpoint, old_bundle, with_dense=False)
     bundle = open_bundle(old_bundle)
     assert (told.threshold, told.dilate) == (bundle.threshold, bundle.dilate) == (0.125, 7)
-    told = export_bundle(checkpoint, old_bundle, with_dense=False, dilate=0)
+    told = export_bundle(checkpoint, old_bundle, with_dense=False, dilate=np.int64(0))
     assert (told.threshold, told.dilate) == (0.125, 0)
 
 
-@pytest.mark.parametrize("said", [{"threshold": 2}, {"threshold": "0.5"}, {"dilate": 1.5}])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"threshold": 2},
+        {"threshold": float("nan")},
+        {"threshold": "0.5" * 1000},
+        {"dilate": 1.5},
+        {"dilate": True},
+        {"dilate": None},
+        {"dilate": 1025},
+    ],
+    ids=str,
+)
 def test_a_checkpoint_that_says_what_cannot_be_is_refused(tiny_network, tmp_path, said):
     save_checkpoint(tiny_network, tmp_path / "wrong.safetensors", metadata=said)
-    with pytest.raises(CheckpointError, match="its header says"):
+    with pytest.raises(CheckpointError, match="its header says") as refused:
         export_bundle(tmp_path / "wrong.safetensors", tmp_path / "bundle")
+    assert len(str(refused.value)) < 300
     assert not (tmp_path / "bundle").exists()
 
 

@@ -19,7 +19,7 @@ from m2a.models.checkpoint import (
     HEADER,
     infer_config,
     load_checkpoint,
-    read_header,
+    open_checkpoint,
     save_checkpoint,
 )
 
@@ -240,21 +240,40 @@ def test_shapes_that_belong_to_no_network_are_refused(state, tmp_path):
 def test_the_header_is_read(tiny_network, tmp_path):
     path = tmp_path / "a.safetensors"
     save_checkpoint(tiny_network, path, metadata={"threshold": 0.2})
-    header = read_header(path.read_bytes(), path)
+    header = open_checkpoint(path).header
     assert header == {"config": tiny_network.config.to_json(), "threshold": 0.2}
 
 
 def test_files_of_others_have_no_header(tiny_network, tmp_path):
     path = tmp_path / "a.safetensors"
     save_file(tiny_network.state_dict(), path)
-    assert read_header(path.read_bytes(), path) == {}
+    assert open_checkpoint(path).header == {}
     torch.save(tiny_network.state_dict(), tmp_path / "a.pth")
-    assert read_header((tmp_path / "a.pth").read_bytes(), tmp_path / "a.pth") == {}
+    assert open_checkpoint(tmp_path / "a.pth").header == {}
 
 
-@pytest.mark.parametrize("entry", ["no JSON", "[1]"])
+def test_a_file_may_have_no_metadata_at_all(tiny_network, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(tiny_network.state_dict(), path)
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps({"__metadata__": None, **json.loads(content[8:end])}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
+    assert open_checkpoint(path).header == {}
+
+
+@pytest.mark.parametrize("entry", ["no JSON", "[1]", "[" * 100_000], ids=["text", "list", "deep"])
 def test_a_header_of_another_kind_is_refused(tiny_network, tmp_path, entry):
     path = tmp_path / "a.safetensors"
     save_file(tiny_network.state_dict(), path, {HEADER: entry})
     with pytest.raises(CheckpointError, match="not a JSON object"):
-        read_header(path.read_bytes(), path)
+        open_checkpoint(path)
+
+
+def test_a_weight_beyond_fp16_is_named(tmp_path):
+    network = random_network(TINY, seed=0)
+    with torch.no_grad():
+        network.restorer.head.bias[0] = 70_000
+    with pytest.raises(CheckpointError, match=r"beyond FP16 \(1\): restorer.head.bias"):
+        save_checkpoint(network, tmp_path / "a.safetensors", half=True)
+    assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from random_network import TINY, random_network
 from safetensors import safe_open
 
-from m2a.models.checkpoint import HEADER, load_checkpoint, read_header, save_checkpoint
+from m2a.models.checkpoint import HEADER, load_checkpoint, open_checkpoint, save_checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[3] / "recipes" / "join.py"
 
@@ -61,8 +61,19 @@ def test_threshold_and_dilation_travel_in_the_header(join):
     settings = ("--threshold", "0.2", "--dilate", "8")
     names = ("restorer.safetensors", "mask.safetensors")
     assert join(*names, "-o", "joined.safetensors", *settings).exit_code == 0
-    header = read_header(Path("joined.safetensors").read_bytes(), Path("joined.safetensors"))
+    header = open_checkpoint(Path("joined.safetensors")).header
     assert (header["threshold"], header["dilate"]) == (0.2, 8)
+    names = ("restorer.safetensors", "joined.safetensors")  # they belong to the mask predictor
+    assert join(*names, "-o", "again.safetensors", "--dilate", "0").exit_code == 0
+    header = open_checkpoint(Path("again.safetensors")).header
+    assert (header["threshold"], header["dilate"]) == (0.2, 0)
+
+
+@pytest.mark.parametrize("setting", [("--threshold", "nan"), ("--dilate", "5000")])
+def test_what_export_would_refuse_is_not_written(join, setting):
+    done = join("restorer.safetensors", "mask.safetensors", "-o", "joined.safetensors", *setting)
+    assert done.exit_code == 1
+    assert not Path("joined.safetensors").exists()
 
 
 def test_in_half_precision_the_file_is_half_as_large(join):

@@ -21,12 +21,13 @@ import m2a.training.train
 import m2a.training.trainer
 from m2a.errors import TrainingError
 from m2a.models import PRESETS, M2AENet
-from m2a.models.checkpoint import HEADER, load_checkpoint
+from m2a.models.checkpoint import HEADER, MASK_SETTINGS, load_checkpoint, open_checkpoint
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.reparameterize import reparameterize
 from m2a.training.batches import restoration_batch, restoration_masks
-from m2a.training.config import TrainingConfig
+from m2a.training.config import PARTS, TrainingConfig
 from m2a.training.losses import trajectory_loss
+from m2a.training.optimizer import build_optimizer
 from m2a.training.records import MASKED, SHARD_SAMPLES
 from m2a.training.samples import SynthesisConfig
 from m2a.training.train import train
@@ -169,6 +170,21 @@ def test_the_trajectory_loss_teaches_the_motion_of_the_samples(pool, tmp_path):
     assert errors[1] < errors[0] / 2
 
 
+def test_threshold_and_dilation_stay_with_a_mask_predictor_that_is_not_trained(pool, tmp_path):
+    said = {"threshold": 0.2, "dilate": 8}
+    for parts, kept in ((("restorer",), said), (PARTS, {})):
+        recipe = replace(RECIPE, parts=parts)
+        run = folder_of(tmp_path, "-".join(parts))
+        trainer = Trainer(recipe, pool)
+        trainer.begin_from(M2AENet(TINY), name="a.safetensors", header={**said, "training": [7]})
+        trainer.save(run)
+        resumed = Trainer(recipe, pool)
+        resumed.resume(run)
+        header = open_checkpoint(resumed.save(run)).header
+        assert {name: header[name] for name in MASK_SETTINGS if name in header} == kept
+        assert header["training"][0] == {"checkpoint": "a.safetensors", "training": [7]}
+
+
 def test_what_begins_anew_keeps_its_random_weights(pool, tmp_path):
     source = M2AENet(TINY)
     trainer = Trainer(replace(RECIPE, begin_anew=("restorer.motion.coefficients",)), pool)
@@ -292,6 +308,12 @@ def test_the_seed_decides_the_weights(pool, tmp_path):
     assert not torch.equal(models[0].restorer.stem.weight, models[2].restorer.stem.weight)
 
 
+def test_soaps_eigenbasis_is_renewed_as_often_as_the_recipe_says():
+    recipe = replace(RECIPE, optimizer="soap", precondition_every=25)
+    groups = build_optimizer(M2AENet(TINY), recipe).param_groups
+    assert {group["precondition_frequency"] for group in groups} == {25}
+
+
 def test_resuming_without_a_state_starts_at_the_beginning(pool, tmp_path):
     trainer = Trainer(RECIPE, pool)
     trainer.resume(tmp_path)
@@ -304,6 +326,7 @@ def test_resuming_without_a_state_starts_at_the_beginning(pool, tmp_path):
         ({"seed": 1}, ["seed"]),
         ({"samples": 128, "parts": ("restorer",)}, ["parts", "samples"]),
         ({"optimizer": "soap"}, ["optimizer"]),
+        ({"precondition_every": 25}, ["precondition_every"]),
         ({"model": "base"}, ["model"]),
         ({"synthesis": SynthesisConfig(size=32, blur_length=(3.0, 9.0))}, ["synthesis"]),
         ({"held_out": ("astronaut",)}, ["held_out"]),
