@@ -29,7 +29,7 @@ def pytest_sessionfinish():
 
 @pytest.fixture(scope="session", autouse=IS_WORKER)
 def one_thread_in_onnx_runtime():
-    """Its threads wait for each other by spinning: two in each worker take the other's core.
+    """m2a's sessions take one: their threads spin, and two in each worker take the other's core.
 
     Commands in processes of their own keep as many as there are cores.
     """

@@ -110,6 +110,7 @@ def test_a_gpus_libraries_are_loaded_in_silence(graph, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("seemingly_with_cuda")
 def test_where_one_graph_falls_back_all_do(tiny_bundle, monkeypatch):
     """A provider that takes the first graph and not the second must not split the pipeline."""
     session = onnxruntime.InferenceSession
@@ -132,8 +133,23 @@ def test_where_one_graph_falls_back_all_do(tiny_bundle, monkeypatch):
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Picky)
     deblurrer = load(tiny_bundle, backend="ort-cuda", allow_fallback=True)
+    assert Picky.opened > 3  # two on CUDA, of which the second failed, and two on the CPU
     runners = [deblurrer._mask, deblurrer.gathered._runner]
     assert [runner.backend for runner in runners] == ["ort-cpu", "ort-cpu"]
+
+
+def test_a_session_has_the_cores_of_the_process_unless_told(graph, monkeypatch):
+    session, threads = onnxruntime.InferenceSession, []
+
+    def counting(model, options, **settings):
+        threads.append(options.intra_op_num_threads)
+        return session(model, options, **settings)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", counting)
+    monkeypatch.setattr("m2a.runtime.backends.usable_cores", lambda: 3)
+    open_one(graph, backend="ort-cpu")
+    open_runners([graph], backend="ort-cpu", threads=2)
+    assert threads == [3, 2]
 
 
 def test_the_unoptimised_graph_gives_the_same_numbers(graph):
