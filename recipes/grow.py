@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from m2a.errors import M2AError
-from m2a.models.checkpoint import MASK_SETTINGS, open_checkpoint, save_checkpoint
+from m2a.models.checkpoint import mask_settings, open_checkpoint, save_checkpoint
 from m2a.models.config import M2AENetConfig
 from m2a.models.network import M2AENet
 
@@ -73,7 +73,7 @@ def main(
         grown = grow(network, config)
     except (M2AError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    told = {name: header[name] for name in MASK_SETTINGS if name in header}  # it predicts the same
+    told = mask_settings(header)  # it predicts the same
     told["training"] = [{"grown_from": header.get("training"), "seed": seed}]
     save_checkpoint(grown, output, metadata=told)
 

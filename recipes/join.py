@@ -15,7 +15,7 @@ import click
 
 from m2a.errors import M2AError
 from m2a.export.mask_defaults import mask_defaults
-from m2a.models.checkpoint import MASK_SETTINGS, open_checkpoint, save_checkpoint
+from m2a.models.checkpoint import mask_settings, open_checkpoint, save_checkpoint
 from m2a.models.network import M2AENet
 
 CHECKPOINT = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -46,7 +46,7 @@ def main(
     try:
         first, second = open_checkpoint(restorer), open_checkpoint(mask_predictor)
         mask_defaults(second.header, mask_predictor, **asked)  # refuses what export would
-        told = {name: second.header[name] for name in MASK_SETTINGS if name in second.header}
+        told = mask_settings(second.header)
         told.update({name: value for name, value in asked.items() if value is not None})
         parts = {"restorer": first.header, "mask_predictor": second.header}
         told["training"] = {part: header.get("training") for part, header in parts.items()}

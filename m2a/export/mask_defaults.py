@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from m2a.errors import CheckpointError, UsageError
+from m2a.models.checkpoint import mask_settings
 from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD, MAX_DILATE
 
 
@@ -42,12 +43,12 @@ def mask_defaults(
     for name, value in asked.items():
         if value is not None and not _allowed(name, value):
             raise UsageError(f"expected {_RANGES[name]}, found {value}")
-    for name in (name for name in asked if name in header):
-        if not _allowed(name, header[name]):
+    said = mask_settings(header)
+    for name, value in said.items():
+        if not _allowed(name, value):
             raise CheckpointError(
-                f"{path}: expected {_RANGES[name]}, its header says {header[name]!r:.40}"
+                f"{path}: expected {_RANGES[name]}, its header says {value!r:.40}"
             )
-    said = {name: header[name] for name in asked if name in header}
     chosen = {**said, **{name: value for name, value in asked.items() if value is not None}}
     return MaskDefaults(
         threshold=float(chosen.get("threshold", DEFAULT_THRESHOLD)),

@@ -100,6 +100,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(network=network, header=header, content=content)
 
 
+def mask_settings(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `MASK_SETTINGS` that a checkpoint's header says, as it says them."""
+    return {name: header[name] for name in MASK_SETTINGS if name in header}
+
+
 def load_checkpoint(path: Path) -> M2AENet:
     """Reads a checkpoint into a network in evaluation mode.
 

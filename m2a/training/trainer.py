@@ -27,7 +27,7 @@ from torch.func import functional_call
 
 from m2a.errors import TrainingError
 from m2a.files import atomic_file
-from m2a.models.checkpoint import MASK_SETTINGS, save_checkpoint
+from m2a.models.checkpoint import mask_settings, save_checkpoint
 from m2a.models.gathered import GatheredRestorer, straight_through_gates
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import reparameterize
@@ -414,4 +414,4 @@ class Trainer:
         told = {"training": header["training"]} if "training" in header else {}
         self._history = [{"checkpoint": name, **told}]
         if "mask_predictor" not in self._config.parts:
-            self._mask_settings = {n: header[n] for n in MASK_SETTINGS if n in header}
+            self._mask_settings = mask_settings(header)
