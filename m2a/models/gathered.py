@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,24 @@ class Tables(NamedTuple):
     grid_size: Tensor
 
 
+class NormedConvolution(Protocol):
+    """What a `GatheredBlock` may be given in place of its own norm and 3×3 convolution."""
+
+    def __call__(self, x: Tensor, neighbours: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Convolves the normed features.
+
+        Args:
+            x: f32 [N, C].
+            neighbours: int32 [N, 9], a symmetric table; absent: N.
+            weight: f32 [9·C, D], rows in the order (ky, kx, c).
+            bias: f32 [D].
+
+        Returns:
+            f32 [N, D].
+        """
+        ...
+
+
 class Product(nn.Module):
     """x @ weight + bias, with the weight as [C_in, C_out]. The bias stays an Add of its own."""
 
@@ -70,16 +88,20 @@ class Product(nn.Module):
 class GatheredBlock(nn.Module):
     """`Block` with fused branches: norm without scale → gathered 3×3 → gate → 1×1 → residual."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, convolve: NormedConvolution | None = None) -> None:
         super().__init__()
         self.channels = channels
+        self.convolve = convolve
         self.conv = Product(9 * channels, 2 * channels)
         self.project = Product(channels, channels)
 
     def forward(self, x: Tensor, neighbours: Tensor, gate: Tensor | None = None) -> Tensor:
         """Maps f32 [N, C] to the same shape, given the int32 [N, 9] rows of the neighbours."""
-        normed = F.layer_norm(x, (self.channels,), None, None, NORM_EPSILON)
-        convolved = self.conv(gather_neighbours(with_zero_row(normed), neighbours))
+        if self.convolve is None:
+            normed = F.layer_norm(x, (self.channels,), None, None, NORM_EPSILON)
+            convolved = self.conv(gather_neighbours(with_zero_row(normed), neighbours))
+        else:
+            convolved = self.convolve(x, neighbours, self.conv.weight, self.conv.bias)
         left, right = convolved.split(self.channels, dim=1)
         return x + gated(self.project(left * right), gate)
 
@@ -139,18 +161,24 @@ class GatheredMotionAnalyzer(nn.Module):
 
 
 class GatheredRestorer(nn.Module):
-    """The restorer on packed active sites; its parameters come from `reparameterize`."""
+    """The restorer on packed active sites; its parameters come from `reparameterize`.
 
-    def __init__(self, config: M2AENetConfig) -> None:
+    Args:
+        config: of the network.
+        convolve: what norms and convolves in the blocks, in training on a GPU; by default torch's
+            own operations, which export.
+    """
+
+    def __init__(self, config: M2AENetConfig, *, convolve: NormedConvolution | None = None) -> None:
         super().__init__()
         widths = config.widths
         self.stem = Product(3 * (2 * STEM_RADIUS + 1) ** 2, widths[0])
         self.encoder = nn.ModuleList(
-            Blocks(GatheredBlock(width) for _ in range(count))
+            Blocks(GatheredBlock(width, convolve=convolve) for _ in range(count))
             for width, count in zip(widths, config.blocks, strict=True)
         )
         self.decoder = nn.ModuleList(
-            Blocks(GatheredBlock(width) for _ in range(count))
+            Blocks(GatheredBlock(width, convolve=convolve) for _ in range(count))
             for width, count in zip(widths[:-1], config.blocks[:-1], strict=True)
         )
         self.down = nn.ModuleList(

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from m2a.errors import TrainingError
 from m2a.files import atomic_file
@@ -52,6 +53,7 @@ from m2a.training.optimizer import build_optimizer, freeze, names_within, traine
 from m2a.training.pool import SamplePool
 from m2a.training.reblur import linear_light, pixel_motion, reblur_loss
 from m2a.training.records import Crops
+from m2a.training.restorer_convolution import restorer_convolution
 from m2a.training.samples import with_defaults
 from m2a.training.tables import dilate
 
@@ -117,7 +119,8 @@ class Trainer:
         self._device = training_device()
         self._network = M2AENet(config.network).to(self._device).train()
         self._average = copy.deepcopy(self._network).eval()
-        self._gathered = GatheredRestorer(config.network).to(self._device)
+        convolve = restorer_convolution(config, self._device)
+        self._gathered = GatheredRestorer(config.network, convolve=convolve).to(self._device)
         freeze(self._network, config)
         self._optimizer = build_optimizer(self._network, config)
         self._step = 0
@@ -317,9 +320,9 @@ class Trainer:
     def _update_average(self) -> None:
         # A young average follows quickly, so that it forgets the random start.
         decay = min(self._config.ema_decay, (1 + self._step) / (10 + self._step))
-        parameters = zip(self._average.parameters(), self._network.parameters(), strict=True)
-        for average, current in parameters:
-            average.lerp_(current, 1 - decay)
+        averages, current = ([*m.parameters()] for m in (self._average, self._network))
+        lerp = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        lerp(averages, current, self._step)
         buffers = zip(self._average.buffers(), self._network.buffers(), strict=True)
         for statistic, latest in buffers:
             statistic.copy_(latest)

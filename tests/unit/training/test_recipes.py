@@ -67,6 +67,7 @@ class TestRecipe:
             ),
             ('optimizer = "sgd"', "optimizer must be one of"),
             ('mask_precision = "float16"', "mask_precision must be one of"),
+            ('restorer_precision = "float16"', "restorer_precision must be one of"),
             ("shaken_weight = -1.0", "shaken_weight"),
             ("reblur_weight = -1.0", "reblur_weight"),
             ("frequency_weight = -1.0", "frequency_weight"),

@@ -294,6 +294,12 @@ def test_bfloat16_convolutions_train_float32_weights(pool, tmp_path):
     assert {weight.dtype for weight in weights} == {torch.float32}
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is missed")
+def test_a_restorer_in_bfloat16_is_refused_without_a_gpu(pool):
+    with pytest.raises(TrainingError, match="restorer_precision bfloat16 needs a GPU"):
+        Trainer(replace(RECIPE, restorer_precision="bfloat16"), pool)
+
+
 def test_a_checkpoint_of_another_network_is_refused(pool, tmp_path):
     with pytest.raises(TrainingError, match=r"other\.safetensors"):
         Trainer(RECIPE, pool).begin_from(M2AENet(PRESETS["base"]), name="other.safetensors")
