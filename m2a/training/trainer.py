@@ -15,7 +15,6 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,46 +22,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from m2a.errors import TrainingError
 from m2a.files import atomic_file
 from m2a.models.checkpoint import mask_settings, save_checkpoint
-from m2a.models.gathered import GatheredRestorer, straight_through_gates
 from m2a.models.network import M2AENet
-from m2a.models.reparameterize import reparameterize
-from m2a.runtime.manifest import DEFAULT_DILATE
-from m2a.training.batches import (
-    RestorationBatch,
-    image_batch,
-    jittered_batch,
-    mask_targets,
-    restoration_batch,
-    restoration_masks,
-)
 from m2a.training.config import TrainingConfig
-from m2a.training.losses import (
-    charbonnier_loss,
-    frequency_loss,
-    mask_loss,
-    reconstruction_loss,
-    trajectory_loss,
-)
+from m2a.training.gradients import MEASURED, Gradients
 from m2a.training.optimizer import build_optimizer, freeze, names_within, trained_parameters
 from m2a.training.pool import SamplePool
-from m2a.training.reblur import linear_light, pixel_motion, reblur_loss
-from m2a.training.records import Crops
-from m2a.training.restorer_convolution import restorer_convolution
 from m2a.training.samples import with_defaults
-from m2a.training.tables import dilate
 
 POOL_REFRESH_STEPS = 50
 LOG_STEPS = 50
 STATE = "state.pt"
-
-_MEASURED = ("mask loss", "overlap", "union", "reconstruction loss", "error before", "error after")
-"""What a step measures, in this order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +88,11 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig, pool: SamplePool) -> None:
         torch.manual_seed(config.seed)
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mask-step")
         self._config, self._pool = config, pool
         self._device = training_device()
         self._network = M2AENet(config.network).to(self._device).train()
         self._average = copy.deepcopy(self._network).eval()
-        convolve = restorer_convolution(config, self._device)
-        self._gathered = GatheredRestorer(config.network, convolve=convolve).to(self._device)
+        self._gradients = Gradients(self._network, config)
         freeze(self._network, config)
         self._optimizer = build_optimizer(self._network, config)
         self._step = 0
@@ -163,12 +135,12 @@ class Trainer:
                 totals, since, began = self._no_totals(), self._step, time.perf_counter()
 
     def _no_totals(self) -> Tensor:
-        count = len(_MEASURED) + len(self._config.parts)
+        count = len(MEASURED) + len(self._config.parts)
         return torch.zeros(count, dtype=torch.float64, device=self._device)
 
     def _refuse_what_is_not_finite(self, totals: Tensor, *, since: int) -> None:
         """Raises where a loss or gradient is NaN or infinite, of the steps from `since` on."""
-        names = [*_MEASURED, *(f"gradient of the {part}" for part in self._config.parts)]
+        names = [*MEASURED, *(f"gradient of the {part}" for part in self._config.parts)]
         wrong = [
             n for n, total in zip(names, totals.tolist(), strict=True) if not math.isfinite(total)
         ]
@@ -181,7 +153,7 @@ class Trainer:
             )
 
     def _progress(self, totals: Tensor, since: int, seconds: float) -> Progress:
-        measured = totals[: len(_MEASURED)].tolist()
+        measured = totals[: len(MEASURED)].tolist()
         mask, overlap, union, reconstruction, before, after = measured
         count = self._step - since
         return Progress(
@@ -195,19 +167,13 @@ class Trainer:
         )
 
     def _train_step(self) -> Tensor:
-        """Returns what `_MEASURED` names, then the norms of the parts' gradients."""
+        """Returns what `MEASURED` names, then the norms of the parts' gradients."""
         # The step number seeds the batch, so that a resumed run draws what an unkilled one would.
         rng = np.random.default_rng((self._config.seed, 1, self._step))
         crops = self._pool.draw(rng, self._config.batch)
         self._set_learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
-        if self._config.straight_through:
-            measured = self._joint_backward(crops, rng)
-        else:
-            # Side by side, each on half the cores: the operations are too small to share one each.
-            beside = self._executor.submit(self._mask_backward, crops)
-            restoration = self._restoration_backward(crops, rng)
-            measured = [*beside.result(), *restoration]
+        measured = self._gradients.backward(crops, rng, step=self._step)
         for part in self._config.parts:
             parameters = trained_parameters(self._network, part)
             norm = nn.utils.clip_grad_norm_(parameters, self._config.clip_norm)
@@ -216,97 +182,6 @@ class Trainer:
         self._optimizer.step()
         self._update_average()
         return torch.stack([value.double() for value in measured])
-
-    def _mask_backward(self, crops: Crops) -> list[Tensor]:
-        """Adds the mask predictor's gradient; returns loss, intersection and union."""
-        if "mask_predictor" not in self._config.parts:
-            return self._nothing()
-        loss, _, overlap, union = self._mask_forward(crops)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return [loss.detach(), overlap, union]
-
-    def _nothing(self) -> list[Tensor]:
-        """What is measured of a part that is not trained, or had nothing to train on."""
-        return [torch.zeros((), device=self._device)] * 3
-
-    def _restoration_backward(self, crops: Crops, rng: np.random.Generator) -> list[Tensor]:
-        """Adds the restorer's gradient; returns loss and mean squared error before and after."""
-        if "restorer" not in self._config.parts:
-            return self._nothing()
-        masks = restoration_masks(rng, crops, budget=self._config.active_pixels)
-        batch = restoration_batch(crops, masks)
-        if batch is None:
-            return self._nothing()
-        loss, *measured = self._restoration_forward(crops, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return measured
-
-    def _joint_backward(self, crops: Crops, rng: np.random.Generator) -> list[Tensor]:
-        """Adds the gradients of both parts, the restorer's losses through the predicted mask."""
-        labelled, logits, overlap, union = self._mask_forward(crops)
-        probability = logits[:, 0].sigmoid()
-        predicted = dilate(probability >= 0.5, DEFAULT_DILATE)
-        masks = restoration_masks(
-            rng, crops, budget=self._config.active_pixels, predicted=predicted
-        )
-        batch = restoration_batch(crops, masks)
-        if batch is None:
-            labelled.backward()  # type: ignore[no-untyped-call]
-            return [labelled.detach(), overlap, union, *self._nothing()]
-        active = probability[batch.sites.unbind(dim=1)]
-        loss, *measured = self._restoration_forward(crops, batch, active)
-        (labelled + loss).backward()  # type: ignore[no-untyped-call]
-        return [labelled.detach(), overlap, union, *measured]
-
-    def _mask_forward(self, crops: Crops) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns loss, logits [B, 1, S, S], intersection and union."""
-        config = self._config
-        target, weight = mask_targets(crops.label, shaken_weight=config.shaken_weight)
-        images = self._mask_images(crops.blurred).to(memory_format=torch.channels_last)
-        half = config.mask_precision == "bfloat16"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
-            logits = self._network.mask_predictor(images)
-        logits = logits.float()
-        predicted = logits.detach() > 0
-        overlap = (predicted * target * weight).sum()
-        union = ((predicted + target).clamp_max(1) * weight).sum()
-        return mask_loss(logits, target, weight), logits, overlap, union
-
-    def _mask_images(self, blurred: Tensor) -> Tensor:
-        strength = self._config.mask_jitter
-        if not strength:
-            return image_batch(blurred)
-        # A generator of its own: the restorer draws from the other one at the same time.
-        rng = np.random.default_rng((self._config.seed, 2, self._step))
-        return jittered_batch(rng, blurred, strength=strength)
-
-    def _restoration_forward(
-        self, crops: Crops, batch: RestorationBatch, probability: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns the loss, its reconstruction part, and mean squared errors before and after."""
-        tables, blurred, sharp = batch.tables, batch.blurred, batch.sharp
-        gates = None if probability is None else straight_through_gates(probability, tables)
-        weights = reparameterize(self._network.restorer)
-        residual, motion = functional_call(self._gathered, weights, (tables, gates))
-        restored = blurred + residual
-        reconstruction = reconstruction_loss(restored, sharp, batch.crop)
-        loss = reconstruction
-        if self._config.reconstruction == "charbonnier":
-            loss = charbonnier_loss(restored, sharp, batch.crop)
-        if self._config.frequency_weight:
-            spectrum = frequency_loss(restored, sharp, batch.sites, self._config.crop)
-            loss = loss + self._config.frequency_weight * spectrum
-        if self._config.trajectory_weight:
-            trajectories = trajectory_loss(motion, batch.motion)
-            loss = loss + self._config.trajectory_weight * trajectories
-        if self._config.reblur_weight:
-            moved = pixel_motion(motion, tables)
-            reblurred = reblur_loss(blurred, linear_light(crops.sharp), batch.sites, moved)
-            loss = loss + self._config.reblur_weight * reblurred
-        with torch.no_grad():
-            before = (blurred - sharp).square().mean()
-            after = (restored.clamp(0, 1) - sharp).square().mean()
-        return loss, reconstruction.detach(), before, after
 
     def _set_learning_rate(self) -> None:
         config = self._config

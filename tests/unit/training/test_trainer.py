@@ -17,6 +17,7 @@ from random_network import TINY
 from safetensors import safe_open
 from skimage import data
 
+import m2a.training.gradients
 import m2a.training.train
 import m2a.training.trainer
 from m2a.errors import TrainingError
@@ -389,7 +390,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(pool, 
 
 
 def test_a_step_without_anything_to_restore_is_a_step(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(m2a.training.trainer, "restoration_batch", lambda *_: None)
+    monkeypatch.setattr(m2a.training.gradients, "restoration_batch", lambda *_: None)
     recipe = replace(RECIPE, parts=("restorer",))
     assert [report.reconstruction_loss for report in Trainer(recipe, pool).steps(tmp_path)] == [
         0
@@ -413,7 +414,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     trainer = Trainer(replace(RECIPE, reblur_weight=1.0, checkpoint_every=1), pool)
     before = trainer.save(tmp_path).read_bytes()
     monkeypatch.setattr(
-        m2a.training.trainer, "reblur_loss", lambda *args: args[-1].sum() * float("nan")
+        m2a.training.gradients, "reblur_loss", lambda *args: args[-1].sum() * float("nan")
     )
     with pytest.raises(TrainingError, match="not finite: gradient of the restorer"):
         list(trainer.steps(tmp_path))

@@ -1,0 +1,166 @@
+"""One training step's losses and gradients: mask predictor and restorer, side by side or joined."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from m2a.models.gathered import GatheredRestorer, straight_through_gates
+from m2a.models.network import M2AENet
+from m2a.models.reparameterize import reparameterize
+from m2a.runtime.manifest import DEFAULT_DILATE
+from m2a.training.batches import (
+    RestorationBatch,
+    image_batch,
+    jittered_batch,
+    mask_targets,
+    restoration_batch,
+    restoration_masks,
+)
+from m2a.training.config import TrainingConfig
+from m2a.training.losses import (
+    charbonnier_loss,
+    frequency_loss,
+    mask_loss,
+    reconstruction_loss,
+    trajectory_loss,
+)
+from m2a.training.reblur import linear_light, pixel_motion, reblur_loss
+from m2a.training.records import Crops
+from m2a.training.restorer_convolution import restorer_convolution
+from m2a.training.tables import dilate
+
+MEASURED = ("mask loss", "overlap", "union", "reconstruction loss", "error before", "error after")
+"""What a step measures, in this order."""
+
+
+class Gradients:
+    """Adds the gradients of a batch to the weights of a network.
+
+    Args:
+        network: on the device of the training.
+        config: the recipe.
+
+    Raises:
+        TrainingError: the recipe asks for a precision that the device does not have.
+    """
+
+    def __init__(self, network: M2AENet, config: TrainingConfig) -> None:
+        self._network, self._config = network, config
+        self._device = next(network.parameters()).device
+        convolve = restorer_convolution(config, self._device)
+        self._gathered = GatheredRestorer(config.network, convolve=convolve).to(self._device)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mask-step")
+
+    def backward(self, crops: Crops, rng: np.random.Generator, *, step: int) -> list[Tensor]:
+        """Adds the gradients of one batch.
+
+        Args:
+            crops: the samples.
+            rng: chooses which pixels are restored.
+            step: its number, which seeds the colours that the mask predictor sees.
+
+        Returns:
+            What `MEASURED` names, scalars on the device.
+        """
+        if self._config.straight_through:
+            return self._joint_backward(crops, rng, step)
+        # Side by side, each on half the cores: the operations are too small to share one each.
+        beside = self._executor.submit(self._mask_backward, crops, step)
+        restoration = self._restoration_backward(crops, rng)
+        return [*beside.result(), *restoration]
+
+    def _mask_backward(self, crops: Crops, step: int) -> list[Tensor]:
+        """Adds the mask predictor's gradient; returns loss, intersection and union."""
+        if "mask_predictor" not in self._config.parts:
+            return self._nothing()
+        loss, _, overlap, union = self._mask_forward(crops, step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return [loss.detach(), overlap, union]
+
+    def _nothing(self) -> list[Tensor]:
+        """What is measured of a part that is not trained, or had nothing to train on."""
+        return [torch.zeros((), device=self._device)] * 3
+
+    def _restoration_backward(self, crops: Crops, rng: np.random.Generator) -> list[Tensor]:
+        """Adds the restorer's gradient; returns loss and mean squared error before and after."""
+        if "restorer" not in self._config.parts:
+            return self._nothing()
+        masks = restoration_masks(rng, crops, budget=self._config.active_pixels)
+        batch = restoration_batch(crops, masks)
+        if batch is None:
+            return self._nothing()
+        loss, *measured = self._restoration_forward(crops, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return measured
+
+    def _joint_backward(self, crops: Crops, rng: np.random.Generator, step: int) -> list[Tensor]:
+        """Adds the gradients of both parts, the restorer's losses through the predicted mask."""
+        labelled, logits, overlap, union = self._mask_forward(crops, step)
+        probability = logits[:, 0].sigmoid()
+        predicted = dilate(probability >= 0.5, DEFAULT_DILATE)
+        masks = restoration_masks(
+            rng, crops, budget=self._config.active_pixels, predicted=predicted
+        )
+        batch = restoration_batch(crops, masks)
+        if batch is None:
+            labelled.backward()  # type: ignore[no-untyped-call]
+            return [labelled.detach(), overlap, union, *self._nothing()]
+        active = probability[batch.sites.unbind(dim=1)]
+        loss, *measured = self._restoration_forward(crops, batch, active)
+        (labelled + loss).backward()  # type: ignore[no-untyped-call]
+        return [labelled.detach(), overlap, union, *measured]
+
+    def _mask_forward(self, crops: Crops, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns loss, logits [B, 1, S, S], intersection and union."""
+        config = self._config
+        target, weight = mask_targets(crops.label, shaken_weight=config.shaken_weight)
+        images = self._mask_images(crops.blurred, step).to(memory_format=torch.channels_last)
+        half = config.mask_precision == "bfloat16"
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
+            logits = self._network.mask_predictor(images)
+        logits = logits.float()
+        predicted = logits.detach() > 0
+        overlap = (predicted * target * weight).sum()
+        union = ((predicted + target).clamp_max(1) * weight).sum()
+        return mask_loss(logits, target, weight), logits, overlap, union
+
+    def _mask_images(self, blurred: Tensor, step: int) -> Tensor:
+        strength = self._config.mask_jitter
+        if not strength:
+            return image_batch(blurred)
+        # A generator of its own: the restorer draws from the other one at the same time.
+        rng = np.random.default_rng((self._config.seed, 2, step))
+        return jittered_batch(rng, blurred, strength=strength)
+
+    def _restoration_forward(
+        self, crops: Crops, batch: RestorationBatch, probability: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns the loss, its reconstruction part, and mean squared errors before and after."""
+        tables, blurred, sharp = batch.tables, batch.blurred, batch.sharp
+        gates = None if probability is None else straight_through_gates(probability, tables)
+        weights = reparameterize(self._network.restorer)
+        residual, motion = functional_call(self._gathered, weights, (tables, gates))
+        restored = blurred + residual
+        reconstruction = reconstruction_loss(restored, sharp, batch.crop)
+        loss = reconstruction
+        if self._config.reconstruction == "charbonnier":
+            loss = charbonnier_loss(restored, sharp, batch.crop)
+        if self._config.frequency_weight:
+            spectrum = frequency_loss(restored, sharp, batch.sites, self._config.crop)
+            loss = loss + self._config.frequency_weight * spectrum
+        if self._config.trajectory_weight:
+            trajectories = trajectory_loss(motion, batch.motion)
+            loss = loss + self._config.trajectory_weight * trajectories
+        if self._config.reblur_weight:
+            moved = pixel_motion(motion, tables)
+            reblurred = reblur_loss(blurred, linear_light(crops.sharp), batch.sites, moved)
+            loss = loss + self._config.reblur_weight * reblurred
+        with torch.no_grad():
+            before = (blurred - sharp).square().mean()
+            after = (restored.clamp(0, 1) - sharp).square().mean()
+        return loss, reconstruction.detach(), before, after
