@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from random_network import random_network
@@ -24,9 +23,8 @@ def m2a(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 # The dense graph is half of an export: the tiny network's is traced in other tests, and the
 # packaged one's verified.
-@pytest.mark.parametrize("size", ["small", "base"])
-def test_from_a_random_checkpoint_to_a_deblurred_photo(size, tmp_path):
-    network = random_network(PRESETS[size], seed=3)
+def test_from_a_random_checkpoint_to_a_deblurred_photo(tmp_path):
+    network = random_network(PRESETS["small"], seed=3)
     state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
     torch.save(state, tmp_path / "model.pth")
     pixels = np.random.default_rng(0).integers(0, 256, (75, 99, 3), np.uint8)
@@ -36,7 +34,7 @@ def test_from_a_random_checkpoint_to_a_deblurred_photo(size, tmp_path):
     exported = m2a("export", "--ckpt", "model.pth", *options, cwd=tmp_path)
     assert exported.returncode == 0, exported.stderr
     report = json.loads(exported.stdout)
-    assert report["model"] == size
+    assert report["model"] == "small"
     assert max(report["parity"].values()) <= 1e-4
 
     verified = m2a("verify", "--json", cwd=tmp_path)

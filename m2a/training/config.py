@@ -70,7 +70,8 @@ class TrainingConfig:
             1.6 times as fast on a CPU with bfloat16 instructions (0.17 instead of 0.28 s a step of
             32 crops on one core). Weights, norms' statistics and the loss stay float32.
         restorer_precision: `float32`, or `bfloat16` for the operands of the restorer's 3×3
-            convolutions, on a GPU with Triton alone; sums and weights stay float32.
+            convolutions, whose sums and weights stay float32. That runs on a GPU alone, by kernels
+            for widths that 16 divides. In float32, `matmul_precision` rules them too.
         mask_jitter: strength of the random colours and contrast in which the mask predictor sees
             its crops (`jittered_batch`); 0 leaves them as they are.
         shaken_weight: weight of a sample with camera shake in the mask loss. Shaken all over, it

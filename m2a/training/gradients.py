@@ -1,4 +1,12 @@
-"""One training step's losses and gradients: mask predictor and restorer, side by side or joined."""
+"""One training step's losses and gradients: mask predictor and restorer, side by side or joined.
+
+Each step trains the mask predictor on a batch of crops and the restorer, in its gathered form,
+on the active pixels of as many of them as fit the budget, under their true masks, widened at
+random; in the end-to-end stage under the union of true and predicted masks. Not under predicted
+ones from the beginning: the gain on 30 held-out crops fell from 0.48 dB at about step 1,950 to
+0.28 dB at step 2,500, after three crops in ten had taken them from step 2,250 on. That they are
+mostly sharp pixels at first, which teach to do nothing, is the likely cause, not an isolated one.
+"""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ from m2a.errors import TrainingError
 from m2a.models.gathered import NormedConvolution
 from m2a.training.config import TrainingConfig
 
-CHANNELS = 16
-"""The Triton kernels take widths that are multiples of this, the shortest side of a tile."""
+_SHORTEST_TILE = 16
+_CAPABILITY = (8, 0)
 
 
 def restorer_convolution(config: TrainingConfig, device: torch.device) -> NormedConvolution | None:
-    """Returns Triton's kernels where they run, None for torch's own operations.
+    """Returns Triton kernels where they run, None for torch's own operations.
 
     Raises:
         TrainingError: the recipe asks for bfloat16, and the kernels do not run here.
@@ -33,10 +33,13 @@ def restorer_convolution(config: TrainingConfig, device: torch.device) -> Normed
 
 def _missing(config: TrainingConfig, device: torch.device) -> str | None:
     """What the kernels lack."""
-    if device.type != "cuda":
-        return "a GPU"
+    if device.type != "cuda" or torch.version.hip is not None:
+        return "an NVIDIA GPU"
+    # TF32 and bfloat16 begin there, and older ones have less shared memory than a tile takes.
+    if torch.cuda.get_device_capability(device) < _CAPABILITY:
+        return "a GPU of compute capability 8.0 or higher"
     if importlib.util.find_spec("triton") is None:
-        return "Triton, which torch for CUDA brings on Linux"
-    if config.network.width % CHANNELS:
-        return f"a width that is a multiple of {CHANNELS}, found {config.network.width}"
+        return "the Triton compiler, which torch for CUDA brings on Linux"
+    if config.network.width % _SHORTEST_TILE:
+        return f"a width that {_SHORTEST_TILE} divides, found {config.network.width}"
     return None

@@ -18,6 +18,7 @@ from m2a.training.memory import keeping_freed_memory
 from m2a.training.photographs import load_photographs
 from m2a.training.pool import PoolConfig, rendering
 from m2a.training.records import SHARD_SAMPLES
+from m2a.training.restorer_convolution import restorer_convolution
 from m2a.training.trainer import LOG_STEPS, STATE, Progress, Trainer, training_device
 from m2a.training.validation import Validated, Validation
 
@@ -53,7 +54,7 @@ def train(
 
     Raises:
         TrainingError: there are no photographs or no cut-outs, the run belongs to another recipe,
-            or a loss is not finite.
+            a loss is not finite, or the recipe asks for a precision that does not run here.
         CheckpointError: `init` cannot be read.
     """
     pool_config = PoolConfig(
@@ -65,7 +66,8 @@ def train(
         seed=config.seed,
         cutouts=cutouts,
     )
-    # Read first: what is no checkpoint fails before anything is rendered.
+    # First: what is no checkpoint, or cannot run here, fails before anything is rendered.
+    restorer_convolution(config, training_device())
     fresh = not (run / STATE).exists()
     begin = (init.name, open_checkpoint(init)) if init is not None and fresh else None
     validation = _validation(config, photographs)

@@ -1,11 +1,6 @@
 """The trainer: mask predictor and restorer together, resumable, on the CPU or one GPU.
 
-Each step trains the mask predictor on a batch of crops and the restorer, in its gathered form,
-on the active pixels of as many of them as fit the budget, under their true masks, widened at
-random; in the end-to-end stage under the union of true and predicted masks. Not under predicted
-ones from the beginning: the gain on 30 held-out crops fell from 0.48 dB at about step 1,950 to
-0.28 dB at step 2,500, after three crops in ten had taken them from step 2,250 on. That they are
-mostly sharp pixels at first, which teach to do nothing, is the likely cause, not an isolated one.
+What a step computes stands in `m2a.training.gradients`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 from clips import make_clip
 from pages import ROOT
 from PIL import Image
+from workers import once_for_all_workers
 
 RECIPE = {"samples": 64, "steps": 2, "batch": 2, "active_pixels": 500, "size": 64}
 """What a training of the documentation is shortened to; a recipe's other lines stay."""
@@ -18,9 +19,12 @@ RECIPE = {"samples": 64, "steps": 2, "batch": 2, "active_pixels": 500, "size": 6
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """Where the results of exports and trainings are kept, and `m2a` itself."""
-    folder = tmp_path_factory.mktemp("once")
-    (folder / "bin").mkdir()
+    """Where the results of exports and trainings are kept, for all workers, and `m2a` itself."""
+    return once_for_all_workers("once", make_once, tmp_path_factory)
+
+
+def make_once(folder):
+    (folder / "bin").mkdir(exist_ok=True)
     command = folder / "bin" / "m2a"
     kept = f'"{ROOT}/tests/docs/m2a_once.py"'
     command.write_text(

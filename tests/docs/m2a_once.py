@@ -13,19 +13,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 
 def main(arguments: list[str]) -> int:
     options, output = _without_output(arguments)
     # Engines go into the bundle that they are built from.
     read = [*options, *([output] if options[0] == "build-engine" else [])]
     kept = Path(os.environ["M2A_ONCE"]) / _key(read)
-    if kept.exists():
-        shutil.copytree(kept, output, dirs_exist_ok=True)
-        return 0
-    done = subprocess.run([sys.executable, "-m", "m2a", *arguments], check=False)
-    if done.returncode == 0:
-        shutil.copytree(output, kept)
-    return done.returncode
+    with FileLock(f"{kept}.lock"):  # another worker of the tests may be at the same command
+        if kept.exists():
+            shutil.copytree(kept, output, dirs_exist_ok=True)
+            return 0
+        done = subprocess.run([sys.executable, "-m", "m2a", *arguments], check=False)
+        if done.returncode == 0:
+            shutil.copytree(output, f"{kept}.new", dirs_exist_ok=True)
+            Path(f"{kept}.new").rename(kept)
+        return done.returncode
 
 
 def _without_output(arguments: list[str]) -> tuple[list[str], str]:

@@ -43,7 +43,7 @@ NOT_RUN = {
     "it serves until it is stopped": 1,
     "it needs several machines": 1,
     "it needs photos with motion blur": 1,
-    "it takes a GPU": 1,
+    "it takes a GPU": 2,
     "it needs a bucket; a test does the same with a local S3 server": 1,
     "on a busy machine it may find noise that is larger than that": 1,
     "the tests use an environment that is installed already; CI runs the README's installation": 1,

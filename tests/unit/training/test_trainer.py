@@ -296,9 +296,11 @@ def test_bfloat16_convolutions_train_float32_weights(pool, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is missed")
-def test_a_restorer_in_bfloat16_is_refused_without_a_gpu(pool):
-    with pytest.raises(TrainingError, match="restorer_precision bfloat16 needs a GPU"):
-        Trainer(replace(RECIPE, restorer_precision="bfloat16"), pool)
+def test_a_restorer_in_bfloat16_is_refused_before_anything_is_rendered(tmp_path):
+    recipe = replace(RECIPE, restorer_precision="bfloat16")
+    with pytest.raises(TrainingError, match="restorer_precision bfloat16 needs an NVIDIA GPU"):
+        train(recipe, photographs=tmp_path, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_checkpoint_of_another_network_is_refused(pool, tmp_path):
