@@ -25,6 +25,8 @@ SHORTENED = {
     "m2a bench --plot": "m2a bench --sizes 64x64 --coverages 20 --repeats 1 --plot",
     # `small` takes a minute to export; `test_end_to_end.py` does so.
     "--ckpt runs/mask/model.safetensors": "--ckpt model.pth",
+    # Half of an export; other tests trace and compare it.
+    "m2a export --ckpt model.pth": "m2a export --ckpt model.pth --without-dense",
 }
 """What a command is shortened by, where it would take minutes or has a name to fill in."""
 
