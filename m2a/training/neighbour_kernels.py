@@ -6,7 +6,7 @@ reads and writes.
 
 # The compiler reads these functions by their source: Python's types would say nothing to it.
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
-# ruff: noqa: ANN001, ANN201, N803
+# ruff: noqa: ANN001, ANN201, ANN202, N803
 
 from __future__ import annotations
 
@@ -88,6 +88,16 @@ def weight_gradient_kernel(
 
 
 @triton.jit
+def _whole_rows(sites, C: tl.constexpr, P: tl.constexpr, M: tl.constexpr):
+    """The next M rows of C channels: rows and which exist, [M]; places and which do, [M, P]."""
+    rows = (tl.program_id(0) * M + tl.arange(0, M)).to(tl.int64)
+    channel = tl.arange(0, P)
+    inside = rows < sites
+    here = inside[:, None] & (channel < C)[None, :]
+    return rows, inside, rows[:, None] * C + channel[None, :], here
+
+
+@triton.jit
 def norm_kernel(
     x,
     normed,
@@ -99,11 +109,7 @@ def norm_kernel(
     M: tl.constexpr,
 ):
     """Layer norm over C channels, without weights; P is C or the next power of two."""
-    rows = (tl.program_id(0) * M + tl.arange(0, M)).to(tl.int64)
-    channel = tl.arange(0, P)
-    inside = rows < sites
-    here = inside[:, None] & (channel < C)[None, :]
-    places = rows[:, None] * C + channel[None, :]
+    rows, inside, places, here = _whole_rows(sites, C, P, M)
     values = tl.load(x + places, mask=here, other=0.0)
     centred = tl.where(here, values - (tl.sum(values, axis=1) / C)[:, None], 0.0)
     inverse = 1 / tl.sqrt(tl.sum(centred * centred, axis=1) / C + EPSILON)
@@ -123,11 +129,7 @@ def norm_gradient_kernel(
     M: tl.constexpr,
 ):
     """(g - mean(g) - n·mean(g·n)) · scale, the gradient through `norm_kernel`."""
-    rows = (tl.program_id(0) * M + tl.arange(0, M)).to(tl.int64)
-    channel = tl.arange(0, P)
-    inside = rows < sites
-    here = inside[:, None] & (channel < C)[None, :]
-    places = rows[:, None] * C + channel[None, :]
+    rows, inside, places, here = _whole_rows(sites, C, P, M)
     change = tl.load(gradient + places, mask=here, other=0.0)
     values = tl.load(normed + places, mask=here, other=0.0).to(tl.float32)
     mean = (tl.sum(change, axis=1) / C)[:, None]
