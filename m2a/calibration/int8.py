@@ -20,6 +20,7 @@ from m2a.calibration.sensitivity import Choice, choose_kept
 from m2a.calibration.variants import Variant, measure
 from m2a.graphs.contract import check_contract
 from m2a.graphs.int8 import quantizable, to_int8
+from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
 from m2a.runtime.bundle import GRAPHS, Bundle
 
 PHOTOS_ALONE = 8
@@ -98,15 +99,36 @@ class _Network:
     def measured(self, judge: Judge, keep: Collection[str]) -> Gate:
         """The gate's figures with these weights in FP32."""
         graphs = self.graphs(keep)
-        deblurrer = open_graphs(self.bundle, graphs, precision="int8", max_memory=self._max_memory)
-        return judge.judge(deblurrer, own_mask=graphs["mask"] != self.single["mask"])
+        unchanged = {
+            name: runner
+            for name, runner in self._single_runners.items()
+            if graphs[name] == self.single[name]
+        }
+        deblurrer = open_graphs(
+            self.bundle,
+            graphs,
+            precision="int8",
+            max_memory=self._max_memory,
+            opened=unchanged,
+        )
+        return judge.judge(deblurrer, own_mask="mask" not in unchanged)
 
     def judge(self, photos: Sequence[Photo], progress: Progress, *, role: str = "judge") -> Judge:
         """FP32's results on photos, which `role` names for people."""
         single = open_graphs(
-            self.bundle, self.single, precision="fp32", max_memory=self._max_memory
+            self.bundle,
+            self.single,
+            precision="fp32",
+            max_memory=self._max_memory,
+            opened=self._single_runners,
         )
         return Judge(single, photos, role=role, progress=progress)
+
+    @functools.cached_property
+    def _single_runners(self) -> dict[str, Runner]:
+        """Both graphs in FP32, opened once: a part that is measured alone leaves one of them."""
+        runners = open_runners([self.single[name] for name in GRAPHS], backend=DEFAULT_BACKEND)
+        return dict(zip(GRAPHS, runners, strict=True))
 
     def _graph(self, name: str, keep: Collection[str]) -> bytes:
         if set(self.parts[name]) <= set(keep):

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from m2a.calibration.photos import Photo
 from m2a.graphs.float16 import float_tensors
 from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
-from m2a.runtime.bundle import Bundle
+from m2a.runtime.bundle import GRAPHS, Bundle
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_photo
 from m2a.runtime.loading import default_memory
@@ -104,6 +104,7 @@ def open_graphs(
     precision: str,
     max_memory: int | None = None,
     recorded: Mapping[str, tuple[Iterable[str], Record]] | None = None,
+    opened: Mapping[str, Runner] | None = None,
 ) -> Deblurrer:
     """Opens graphs that are in no bundle yet, as `m2a.load` opens those that are.
 
@@ -113,19 +114,16 @@ def open_graphs(
         precision: of the graphs, for people.
         max_memory: as `m2a.load`.
         recorded: graph → its outputs beyond the contract, and who gets them.
+        opened: graph → a runner of it, to take instead of opening it once more.
 
     Raises:
         BackendError: ONNX Runtime does not take a graph.
         UsageError: the memory does not suffice.
     """
-    names = ("mask", "restore")
-    runners: dict[str, Runner] = dict(
-        zip(
-            names,
-            open_runners([graphs[name] for name in names], backend=DEFAULT_BACKEND),
-            strict=True,
-        )
-    )
+    runners: dict[str, Runner] = dict(opened or {})
+    closed = [name for name in GRAPHS if name not in runners]
+    found = open_runners([graphs[name] for name in closed], backend=DEFAULT_BACKEND)
+    runners.update(zip(closed, found, strict=True))
     for name, (outputs, record) in (recorded or {}).items():
         runners[name] = RecordingRunner(runners[name], outputs, record)
     return Deblurrer(
