@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,13 @@ from random_network import PRESETS_AND_TINY, dense_rows, random_network
 
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.reparameterize import reparameterize
-from m2a.training.batches import image_batch, jittered_batch, mask_targets, restoration_batch
+from m2a.training.batches import (
+    image_batch,
+    jittered_batch,
+    mask_targets,
+    restoration_batch,
+    restoration_masks,
+)
 from m2a.training.records import MASKED, SHAKEN, VISIBLE, Crops
 
 SIDE = 64
@@ -167,3 +175,46 @@ def test_images_become_planes_in_0_to_1():
     assert planes.shape == (2, 3, 3, 5)
     assert planes[1, 0, 2, 4] == 1
     assert planes.sum() == 1
+
+
+class TestRestorationMasks:
+    """Which pixels are restored: true masks, widened, where blur shows, within a budget."""
+
+    def masks(self, pool, *, count=8, budget=10**6, seed=0):
+        rng = np.random.default_rng(seed)
+        crops = pool.draw(rng, count)
+        return restoration_masks(rng, crops, budget=budget), crops
+
+    def test_true_masks_are_covered(self, pool):
+        chosen, crops = self.masks(pool)
+        assert (chosen | (crops.label & MASKED == 0)).all()
+        assert not chosen[:, 0, 0].any()
+
+    def test_a_crop_whose_blur_does_not_show_is_left_out(self, pool):
+        rng = np.random.default_rng(0)
+        crops = pool.draw(rng, 4)
+        unseen = replace(crops, label=crops.label & MASKED)
+        assert not restoration_masks(rng, unseen, budget=10**6).any()
+
+    def test_predicted_pixels_are_restored_too(self, pool):
+        rng = np.random.default_rng(0)
+        crops = pool.draw(rng, 4)
+        predicted = torch.zeros(crops.label.shape, dtype=torch.bool)
+        predicted[:, 0, 0] = True
+        chosen = restoration_masks(rng, crops, budget=10**6, predicted=predicted)
+        assert chosen[:, 0, 0].all()
+        assert (chosen | (crops.label & MASKED == 0)).all()
+
+    def test_false_alarms_on_a_sharp_crop_are_restored_too(self, pool):
+        rng = np.random.default_rng(0)
+        sharp = pool.draw(rng, 2)
+        sharp = replace(sharp, label=torch.zeros_like(sharp.label))
+        predicted = torch.zeros(sharp.label.shape, dtype=torch.bool)
+        predicted[0, 3:5, 3:5] = True
+        chosen = restoration_masks(rng, sharp, budget=10**6, predicted=predicted)
+        assert torch.equal(chosen, predicted)
+
+    def test_the_budget_bounds_the_active_pixels(self, pool):
+        chosen, _ = self.masks(pool, budget=800)
+        assert 0 < chosen.sum() <= 800 + 256  # the last crop may exceed it, by one window
+        assert not chosen[-1].any()

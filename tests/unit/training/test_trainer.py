@@ -1,4 +1,4 @@
-"""The trainer: short runs of a tiny network, killed, resumed and refused."""
+"""The trainer: short runs of a tiny network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pools import SYNTHESIS
 from random_network import TINY
 from safetensors import safe_open
+from short_training import RECIPE, assert_same_weights, folder_of
 from skimage import data
 
 import m2a.training.gradients
@@ -26,42 +26,14 @@ from m2a.models.checkpoint import HEADER, MASK_SETTINGS, load_checkpoint, open_c
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.reparameterize import reparameterize
 from m2a.training.batches import restoration_batch, restoration_masks
-from m2a.training.config import PARTS, TrainingConfig
+from m2a.training.config import PARTS
 from m2a.training.losses import trajectory_loss
 from m2a.training.optimizer import build_optimizer
-from m2a.training.records import MASKED, SHARD_SAMPLES
-from m2a.training.samples import SynthesisConfig
+from m2a.training.records import SHARD_SAMPLES
 from m2a.training.train import train
 from m2a.training.trainer import Trainer
 
-RECIPE = TrainingConfig(
-    samples=SHARD_SAMPLES,
-    synthesis=SYNTHESIS,
-    steps=6,
-    batch=4,
-    active_pixels=1000,
-    warmup=2,
-    checkpoint_every=3,
-)
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    """The preset `small` is the tiny network here, and every step is reported."""
-    monkeypatch.setattr(TrainingConfig, "network", property(lambda _: TINY))
-    for module in (m2a.training.trainer, m2a.training.train):
-        monkeypatch.setattr(module, "LOG_STEPS", 1)
-
-
-def folder_of(tmp_path, name):
-    folder = tmp_path / name
-    folder.mkdir()
-    return folder
-
-
-def assert_same_weights(first, second):
-    for name, tensor in first.state_dict().items():
-        assert torch.equal(tensor, second.state_dict()[name]), name
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def test_a_run_learns_logs_and_leaves_a_checkpoint(pool, tmp_path):
@@ -75,28 +47,6 @@ def test_a_run_learns_logs_and_leaves_a_checkpoint(pool, tmp_path):
     lines = (run / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 26))
     assert load_checkpoint(run / "model.safetensors").config == TINY
-
-
-def test_a_killed_and_resumed_run_equals_an_unkilled_one_bit_for_bit(pool, tmp_path):
-    unkilled, killed = folder_of(tmp_path, "unkilled"), folder_of(tmp_path, "killed")
-    for _ in Trainer(RECIPE, pool).steps(unkilled):
-        pass
-
-    for progress in Trainer(RECIPE, pool).steps(killed):
-        if progress.step == 5:  # beyond the checkpoint of step 3, before that of step 6
-            break
-    torch.manual_seed(99)
-    resumed = Trainer(RECIPE, pool)
-    resumed.resume(killed)
-    assert [progress.step for progress in resumed.steps(killed)] == [4, 5, 6]
-
-    models = [load_checkpoint(run / "model.safetensors") for run in (unkilled, killed)]
-    assert_same_weights(*models)
-    states = [torch.load(run / "state.pt", weights_only=True) for run in (unkilled, killed)]
-    assert states[0]["step"] == states[1]["step"] == 6
-    assert states[0]["history"] == states[1]["history"]
-    for name, tensor in states[0]["network"].items():
-        assert torch.equal(tensor, states[1]["network"][name]), name
 
 
 def test_a_run_begins_from_a_checkpoint_and_says_so(pool, tmp_path):
@@ -269,21 +219,6 @@ def test_a_part_learns_the_same_alone_as_beside_the_other(pool, tmp_path):
     assert_same_weights(models[0].restorer, models[1].restorer)
 
 
-def test_soap_learns_and_resumes_bit_for_bit(pool, tmp_path):
-    recipe = replace(RECIPE, optimizer="soap", steps=12)
-    unkilled, killed = folder_of(tmp_path, "unkilled"), folder_of(tmp_path, "killed")
-    reports = list(Trainer(recipe, pool).steps(unkilled))
-    assert reports[-1].mask_loss < reports[0].mask_loss
-    for progress in Trainer(recipe, pool).steps(killed):
-        if progress.step == 8:
-            break
-    resumed = Trainer(recipe, pool)
-    assert resumed.resume(killed)
-    assert [progress.step for progress in resumed.steps(killed)] == list(range(7, 13))
-    models = [load_checkpoint(run / "model.safetensors") for run in (unkilled, killed)]
-    assert_same_weights(*models)
-
-
 def test_bfloat16_convolutions_train_float32_weights(pool, tmp_path):
     recipe = replace(RECIPE, steps=25, parts=("mask_predictor",))
     exact = Trainer(recipe, pool)._train_step()[0]
@@ -321,66 +256,6 @@ def test_soaps_eigenbasis_is_renewed_as_often_as_the_recipe_says():
     recipe = replace(RECIPE, optimizer="soap", precondition_every=25)
     groups = build_optimizer(M2AENet(TINY), recipe).param_groups
     assert {group["precondition_frequency"] for group in groups} == {25}
-
-
-def test_resuming_without_a_state_starts_at_the_beginning(pool, tmp_path):
-    trainer = Trainer(RECIPE, pool)
-    trainer.resume(tmp_path)
-    assert next(trainer.steps(tmp_path)).step == 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "names"),
-    [
-        ({"seed": 1}, ["seed"]),
-        ({"samples": 128, "parts": ("restorer",)}, ["parts", "samples"]),
-        ({"optimizer": "soap"}, ["optimizer"]),
-        ({"precondition_every": 25}, ["precondition_every"]),
-        ({"model": "base"}, ["model"]),
-        ({"synthesis": SynthesisConfig(size=32, blur_length=(3.0, 9.0))}, ["synthesis"]),
-        ({"held_out": ("astronaut",)}, ["held_out"]),
-        ({"validation": ("coffee",)}, ["validation"]),
-    ],
-)
-def test_another_network_or_other_samples_are_refused_by_name(pool, tmp_path, changes, names):
-    Trainer(RECIPE, pool).save(tmp_path)
-    with pytest.raises(TrainingError, match=re.escape(f"other values of {names}")):
-        Trainer(replace(RECIPE, **changes), pool).resume(tmp_path)
-
-
-def test_a_state_that_is_older_than_a_setting_of_the_samples_has_its_default(pool, tmp_path):
-    Trainer(RECIPE, pool).save(tmp_path)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    history = json.loads(state["history"])
-    del history[-1]["recipe"]["synthesis"]["cutout_probability"]
-    torch.save(state | {"history": json.dumps(history)}, tmp_path / "state.pt")
-    assert Trainer(RECIPE, pool).resume(tmp_path)
-
-
-def test_what_changes_on_the_way_stands_in_the_checkpoints_history(pool, tmp_path):
-    for _ in Trainer(replace(RECIPE, steps=3), pool).steps(tmp_path):
-        pass
-    changed = replace(RECIPE, steps=5, batch=2, learning_rate=1e-4)
-    resumed = Trainer(changed, pool)
-    resumed.resume(tmp_path)
-    rates = {group["peak"] for group in resumed._optimizer.param_groups}
-    assert rates == {changed.learning_rate, changed.mask_learning_rate}
-    for _ in resumed.steps(tmp_path):
-        pass
-    resumed.save(tmp_path)
-    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
-        history = json.loads(file.metadata()[HEADER])["training"]
-    assert [(part["from_step"], part["to_step"]) for part in history] == [(0, 3), (3, 5)]
-    assert [part["recipe"]["batch"] for part in history] == [4, 2]
-    assert history[1]["recipe"] == changed.to_json()
-
-
-def test_a_run_may_be_made_longer(pool, tmp_path):
-    for _ in Trainer(RECIPE, pool).steps(tmp_path):
-        pass
-    longer = Trainer(replace(RECIPE, steps=8), pool)
-    longer.resume(tmp_path)
-    assert [progress.step for progress in longer.steps(tmp_path)] == [7, 8]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(pool, tmp_path):
@@ -421,15 +296,6 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     with pytest.raises(TrainingError, match="not finite: gradient of the restorer"):
         list(trainer.steps(tmp_path))
     assert (tmp_path / "model.safetensors").read_bytes() == before
-
-
-def test_a_state_from_before_a_field_was_there_goes_on(pool, tmp_path):
-    Trainer(RECIPE, pool).save(tmp_path)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    history = json.loads(state["history"])
-    del history[-1]["recipe"]["validation"]
-    torch.save({**state, "history": json.dumps(history)}, tmp_path / "state.pt")
-    assert Trainer(RECIPE, pool).resume(tmp_path)
 
 
 def test_training_from_a_folder_of_photographs(tmp_path):
@@ -484,46 +350,3 @@ def test_a_training_is_validated_on_photographs_that_it_does_not_see(tmp_path):
 def test_a_folder_without_photographs_is_an_error(tmp_path):
     with pytest.raises(TrainingError):
         train(RECIPE, photographs=folder_of(tmp_path, "none"), run=tmp_path / "run")
-
-
-class TestRestorationMasks:
-    """Which pixels are restored: true masks, widened, where blur shows, within a budget."""
-
-    def masks(self, pool, *, count=8, budget=10**6, seed=0):
-        rng = np.random.default_rng(seed)
-        crops = pool.draw(rng, count)
-        return restoration_masks(rng, crops, budget=budget), crops
-
-    def test_true_masks_are_covered(self, pool):
-        chosen, crops = self.masks(pool)
-        assert (chosen | (crops.label & MASKED == 0)).all()
-        assert not chosen[:, 0, 0].any()
-
-    def test_a_crop_whose_blur_does_not_show_is_left_out(self, pool):
-        rng = np.random.default_rng(0)
-        crops = pool.draw(rng, 4)
-        unseen = replace(crops, label=crops.label & MASKED)
-        assert not restoration_masks(rng, unseen, budget=10**6).any()
-
-    def test_predicted_pixels_are_restored_too(self, pool):
-        rng = np.random.default_rng(0)
-        crops = pool.draw(rng, 4)
-        predicted = torch.zeros(crops.label.shape, dtype=torch.bool)
-        predicted[:, 0, 0] = True
-        chosen = restoration_masks(rng, crops, budget=10**6, predicted=predicted)
-        assert chosen[:, 0, 0].all()
-        assert (chosen | (crops.label & MASKED == 0)).all()
-
-    def test_false_alarms_on_a_sharp_crop_are_restored_too(self, pool):
-        rng = np.random.default_rng(0)
-        sharp = pool.draw(rng, 2)
-        sharp = replace(sharp, label=torch.zeros_like(sharp.label))
-        predicted = torch.zeros(sharp.label.shape, dtype=torch.bool)
-        predicted[0, 3:5, 3:5] = True
-        chosen = restoration_masks(rng, sharp, budget=10**6, predicted=predicted)
-        assert torch.equal(chosen, predicted)
-
-    def test_the_budget_bounds_the_active_pixels(self, pool):
-        chosen, _ = self.masks(pool, budget=800)
-        assert 0 < chosen.sum() <= 800 + 256  # the last crop may exceed it, by one window
-        assert not chosen[-1].any()
