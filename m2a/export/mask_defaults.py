@@ -67,4 +67,5 @@ def _allowed(name: str, value: object) -> bool:
         return False
     if name == "dilate":
         return isinstance(value, Integral) and 0 <= int(value) <= MAX_DILATE
-    return isinstance(value, Real) and 0 < float(value) < 1
+    # Not by way of float: JSON's integers may be too large for one.
+    return isinstance(value, Real) and bool(0 < value < 1)  # type: ignore[operator]

@@ -173,6 +173,7 @@ def test_what_the_checkpoint_says_is_taken_unless_asked_otherwise(tiny_network, 
     "said",
     [
         {"threshold": 2},
+        {"threshold": 10**400},
         {"threshold": float("nan")},
         {"threshold": "0.5" * 1000},
         {"dilate": 1.5},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,35 @@ def test_weights_that_are_not_finite_are_refused_by_name(state, tmp_path, value)
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"not finite \(1\): restorer\.head\.bias"):
         load_checkpoint(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda weight: weight.to_sparse(),
+        lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
+        lambda weight: weight.to(torch.float8_e4m3fn),
+        lambda weight: weight.to(torch.complex64),
+        lambda weight: weight.to(torch.int8),
+        lambda weight: weight[:1].clone().expand_as(weight),
+    ],
+    ids=["sparse", "quantised", "8 bits", "complex", "integers", "of which less is there"],
+)
+@pytest.mark.filterwarnings("ignore")  # torch's own about kinds that it will give up
+def test_weights_of_another_kind_are_refused_by_name(state, tmp_path, odd):
+    name = "restorer.stem.weight"
+    torch.save(state | {name: odd(state[name])}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=rf"of another kind \(1\): {re.escape(name)}"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+def test_no_memory_is_taken_for_what_a_file_only_claims(state, tmp_path):
+    for name, tensor in state.items():
+        if name.startswith("mask_predictor.") and "stem" not in name and tensor.ndim == 4:
+            state[name] = torch.empty((10**13, 0, 1, 1))
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"belong to no M2AENet|does not fit"):
+        load_checkpoint(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(
