@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -99,6 +100,24 @@ def test_a_precision_that_the_network_does_not_have_is_no_ones_word(order, tmp_p
     with pytest.raises(EngineError, match="ordered in fp32 and was parsed in fp16"):
         build_engines(replace(order, precision="fp32"), TENSORRT, NO_GPU, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_int8_may_have_left_all_of_one_graph_in_fp32(order, tmp_path, monkeypatch):
+    unchanged = hashlib.sha256(order.graphs["mask"]).hexdigest()
+    sources = {**order.sources, "mask": unchanged}
+
+    def build_plan(tensorrt, graph, profiles, **settings):
+        kinds = {"FLOAT": 9} if graph == order.graphs["mask"] else {"INT8": 9}
+        quantised = {} if "FLOAT" in kinds else {"QUANTIZE": {"INT8": 9}}
+        types = {"MATRIX_MULTIPLY": kinds, **quantised}
+        return Plan(content=b"engine of " + graph[:20], layer_types=types, seconds=1.0)
+
+    monkeypatch.setattr(m2a.engines.build, "build_plan", build_plan)
+    int8 = replace(order, precision="int8", sources=sources)
+    sidecar = read_sidecar(build_engines(int8, TENSORRT, NO_GPU, tmp_path))
+    assert sidecar.precision == "int8"
+    with pytest.raises(EngineError, match="mask network was ordered in int8 and was parsed in fp"):
+        build_engines(replace(int8, sources=order.sources), TENSORRT, NO_GPU, tmp_path)
 
 
 def test_a_failed_build_leaves_older_engines_as_they_were(order, tmp_path, planned):
