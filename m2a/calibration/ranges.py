@@ -27,6 +27,8 @@ from m2a.calibration.recording import Values, open_graphs, restore_photo, showin
 from m2a.graphs.contract import IR_VERSION, OPSET
 from m2a.graphs.int8 import quantizable
 from m2a.runtime.bundle import GRAPHS, Bundle
+from m2a.runtime.loading import default_memory
+from m2a.runtime.parts import smallest_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,10 @@ leave nothing out."""
 
 STEPS = 128
 """Steps into which `entropy` merges the bins."""
+
+SHOWN = 4
+"""How many times the memory of a graph it takes, about, to show its tensors and to have them
+counted: measured 3.1 times for the restorer of `small`."""
 
 
 def measure_ranges(
@@ -92,7 +98,7 @@ def measure_ranges(
             bundle,
             {name: showing_tensors(graphs[name], tensors[name]) for name in GRAPHS},
             precision="fp32",
-            max_memory=max_memory,
+            max_memory=_share_of(bundle, max_memory),
             recorded={name: (tensors[name], calibrators[name].add) for name in GRAPHS},
         )
         restored = []
@@ -103,6 +109,15 @@ def measure_ranges(
             raise no_blur_in(photos, bundle.threshold)
         largest = {name: calibrators[name].largest() for name in GRAPHS}
         return Ranges(largest=largest, restored=tuple(restored))
+
+
+def _share_of(bundle: Bundle, max_memory: int | None) -> int:
+    """What the graphs themselves may take, so that with what they show it is what was allowed.
+
+    Too little for the smallest part stays as it is, and is refused where the graphs are opened.
+    """
+    allowed = default_memory(bundle) if max_memory is None else max_memory
+    return max(allowed // SHOWN, min(allowed, smallest_memory(bundle.network)))
 
 
 def tensors_of(bundle: Bundle) -> dict[str, list[str]]:

@@ -110,6 +110,26 @@ def test_the_parts_of_a_photo_come_in_one_by_one(sensitive_bundle, photos, tmp_p
             assert parts[name][tensor] == pytest.approx(largest, rel=0.3), tensor
 
 
+@pytest.mark.parametrize("share", [0.5, 1.5, 20])
+def test_what_is_shown_counts_as_memory_too(sensitive_bundle, calibrating, monkeypatch, share):
+    """It takes several times what the graphs take; the least that is possible stays possible."""
+    given = []
+
+    def opened(*arguments, max_memory, **options):
+        given.append(max_memory)
+        return open_graphs(*arguments, max_memory=max_memory, **options)
+
+    monkeypatch.setattr("m2a.calibration.ranges.open_graphs", opened)
+    least = smallest_memory(sensitive_bundle.network)
+    allowed = int(share * least)
+    if share < 1:
+        with pytest.raises(UsageError, match="needs at least"):
+            measure_ranges(sensitive_bundle, calibrating, method="minmax", max_memory=allowed)
+        return
+    measure_ranges(sensitive_bundle, calibrating, method="minmax", max_memory=allowed)
+    assert given == [max(least, allowed // 4)]
+
+
 def test_photos_without_blur_are_refused(sensitive_bundle, calibrating):
     with pytest.raises(UsageError, match=r"no motion blur was found in any of 4 photos"):
         measure_ranges(replace(sensitive_bundle, threshold=1.0), calibrating, method="minmax")
