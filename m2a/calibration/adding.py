@@ -51,14 +51,15 @@ def add_variant(bundle: Bundle, variant: Variant) -> Bundle:
     try:
         if precision in content["graphs"]:
             for section in sections:
-                content.get(section, {}).pop(precision, None)
+                _section(content, section).pop(precision, None)
             _write_manifest(bundle, content)
         for file, graph in files.items():
             path = bundle.path / file
             path.parent.mkdir(exist_ok=True)
             atomic_write(path, graph, overwrite=True)
+        content = _unchanged_manifest(bundle)  # read anew: another variant may have come in
         for section, values in sections.items():
-            content.setdefault(section, {})[precision] = values
+            _section(content, section)[precision] = values
         _write_manifest(bundle, content)
     except OSError as error:
         raise BundleError(
@@ -97,6 +98,14 @@ def _unchanged_manifest(bundle: Bundle) -> dict[str, Any]:
         )
     manifest: dict[str, Any] = json.loads(json.dumps(now.manifest))
     return manifest
+
+
+def _section(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section of the manifest, made if it is missing; one without variants is not checked."""
+    found = content.get(name)
+    if not isinstance(found, dict):
+        content[name] = found = {}
+    return found
 
 
 def _write_manifest(bundle: Bundle, content: Mapping[str, Any]) -> None:

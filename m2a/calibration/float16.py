@@ -58,8 +58,8 @@ def make_float16_on(
     graphs = {name: bundle.graph(name, precision="fp32") for name in GRAPHS}
     single = open_graphs(bundle, graphs, precision="fp32", max_memory=max_memory)
     progress("computing a crop of a photo in half arithmetic")
-    crop = crop_of(_first_with_blur(single, photos.judging))
-    if crop.mask.any():
+    crop = _crop_with_blur(single, photos.judging)
+    if crop is not None:
         check_outputs(
             "fp16 in true half arithmetic, on a photo", computed_by_definition(variant.graphs, crop)
         )
@@ -82,20 +82,19 @@ def make_float16_on(
     )
 
 
-def _first_with_blur(single: Deblurrer, photos: Sequence[Photo]) -> Reference:
-    """A photo with a mask that is not empty, if there is one, as a reference without results."""
+def _crop_with_blur(single: Deblurrer, photos: Sequence[Photo]) -> Reference | None:
+    """A crop of the first photo whose mask is not empty, as a reference without results."""
     for photo in photos:
         colour = check_pixels(read_photo(photo.path).pixels)
         probability = single.predict(PaddedPicture(colour))
         mask = single.active(probability)
-        samples = colour.rgb((slice(None), slice(None)))
-        reference = Reference(
-            image=np.rint(samples * (255 / colour.scale)).astype(np.uint8),
-            probability=probability,
-            mask=mask,
-            residual=np.zeros((0, 0, 3), np.float32),
-            motion=np.zeros(0, np.float32),
-        )
         if mask.any():
-            break
-    return reference
+            box = crop_of(mask)
+            return Reference(
+                image=np.rint(colour.rgb(box) * (255 / colour.scale)).astype(np.uint8),
+                probability=probability[box],
+                mask=mask[box],
+                residual=np.zeros((0, 0, 3), np.float32),
+                motion=np.zeros(0, np.float32),
+            )
+    return None

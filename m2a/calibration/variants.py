@@ -79,14 +79,18 @@ class Variant:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what was measured as JSON values."""
+        """Returns what was measured as JSON values; the margin of no error is null."""
         return {
             "errors": {stage: float(f"{error:.3g}") for stage, error in self.errors.items()},
             "mask_iou": round(self.mask_iou, 4),
-            "mask_margin_db": round(self.mask_margin, 1),
-            "residual_margin_db": round(self.residual_margin, 1),
+            "mask_margin_db": _rounded(self.mask_margin),
+            "residual_margin_db": _rounded(self.residual_margin),
             **self.record,
         }
+
+
+def _rounded(margin: float) -> float | None:
+    return None if math.isinf(margin) else round(margin, 1)
 
 
 def make_float16(bundle: Bundle, *, progress: Callable[[str], None] = lambda _: None) -> Variant:
@@ -117,7 +121,8 @@ def make_float16(bundle: Bundle, *, progress: Callable[[str], None] = lambda _: 
     progress("comparing FP16 with FP32")
     variant = judge(bundle, "fp16", graphs)
     progress("computing a crop in half arithmetic")
-    crop = crop_of(bundle.reference())
+    reference = bundle.reference()
+    crop = cut(reference, crop_of(reference.mask))
     expected = _computed(single, crop)
     found = computed_by_definition(graphs, crop)
     in_words = "fp16 in true half arithmetic"
@@ -218,20 +223,34 @@ def _margin(found: NDArray[Any], expected: NDArray[Any]) -> float:
     return -20 * math.log10(error)
 
 
-def crop_of(reference: Reference) -> Reference:
-    """The part of the reference with most active pixels, small enough for the slow evaluation."""
-    height, width = (min(HALF_SIDE, side) for side in reference.mask.shape)
-    crops = [
-        (slice(top, top + height), slice(left, left + width))
-        for top in range(0, reference.mask.shape[0] - height + 1, HALF_SIDE // 2)
-        for left in range(0, reference.mask.shape[1] - width + 1, HALF_SIDE // 2)
+Box = tuple[slice, slice]
+"""Rows and columns."""
+
+
+def crop_of(mask: NDArray[np.bool_]) -> Box:
+    """Where most pixels of a mask [H, W] are active, small enough for the slow evaluation."""
+    tops, lefts = (_begins(side) for side in mask.shape)
+    boxes = [
+        (slice(top, top + HALF_SIDE), slice(left, left + HALF_SIDE))
+        for top in tops
+        for left in lefts
     ]
-    best = max(crops, key=lambda crop: int(reference.mask[crop].sum()))
+    return max(boxes, key=lambda box: int(mask[box].sum()))
+
+
+def _begins(side: int) -> list[int]:
+    """Where crops begin that overlap by half, and one that ends where the side ends."""
+    last = max(0, side - HALF_SIDE)
+    return [*range(0, last, HALF_SIDE // 2), last]
+
+
+def cut(reference: Reference, box: Box) -> Reference:
+    """A part of the reference, without its motion."""
     return Reference(
-        image=reference.image[best],
-        probability=reference.probability[best],
-        mask=reference.mask[best],
-        residual=reference.residual[best],
+        image=reference.image[box],
+        probability=reference.probability[box],
+        mask=reference.mask[box],
+        residual=reference.residual[box],
         motion=np.zeros(0, np.float32),
     )
 

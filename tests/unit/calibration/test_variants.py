@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from m2a.calibration import add_variant, make_float16
-from m2a.calibration.variants import MIN_MARGIN, judge
+from m2a.calibration.variants import MIN_MARGIN, crop_of, judge
 from m2a.errors import BundleError, PrecisionError
 from m2a.files import atomic_write
 from m2a.runtime.bundle import PACKAGED, open_bundle
@@ -78,6 +78,47 @@ def test_adding_a_variant_again_replaces_it(bundle, variant):
     twice = add_variant(add_variant(bundle, variant), variant)
     assert twice.precisions == ("fp32", "fp16")
     assert not list(bundle.path.rglob("*.tmp"))
+
+
+def test_a_graph_without_error_has_no_margin_in_the_manifest(bundle, variant):
+    """Infinity is not JSON, though Python reads it."""
+    added = add_variant(bundle, replace(variant, mask_margin=np.inf))
+
+    def refuse(word):
+        raise ValueError(word)
+
+    text = (added.path / "manifest.json").read_text()
+    content = json.loads(text, parse_constant=refuse)
+    assert content["variants"]["fp16"]["mask_margin_db"] is None
+
+
+def test_variants_that_are_added_at_the_same_time_both_stay(bundle, variant, monkeypatch):
+    def interrupted(path, content, *, overwrite):
+        monkeypatch.setattr("m2a.calibration.adding.atomic_write", atomic_write)
+        add_variant(bundle, replace(variant, precision="int8"))
+        atomic_write(path, content, overwrite=overwrite)
+
+    monkeypatch.setattr("m2a.calibration.adding.atomic_write", interrupted)
+    assert set(add_variant(bundle, variant).precisions) == {"fp32", "fp16", "int8"}
+
+
+@pytest.mark.parametrize("section", ["limits", "variants"])
+@pytest.mark.parametrize("found", [None, []])
+def test_a_section_of_another_kind_is_replaced(bundle, variant, section, found):
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest | {section: found}))
+    added = add_variant(open_bundle(bundle.path), variant)
+    assert list(added.manifest[section]) == ["fp16"]
+
+
+@pytest.mark.parametrize("side", [1, 64, 65, 95, 96, 200])
+@pytest.mark.parametrize("end", [0, -1])
+def test_the_crop_in_half_arithmetic_reaches_every_border(side, end):
+    for mask in (np.zeros((side, 200), bool), np.zeros((200, side), bool)):
+        mask[end, end] = True
+        box = crop_of(mask)
+        assert mask[box].any()
+        assert mask[box].shape == tuple(min(64, length) for length in mask.shape)
 
 
 def test_a_changed_byte_of_a_variant_is_refused(bundle, variant):
