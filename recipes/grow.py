@@ -2,13 +2,15 @@
 
 Net2Net (arXiv 1511.05641): what was learned is kept, and what is new changes nothing yet. New
 blocks of the restorer, after those of their level, have a residual scale of zero; the old channels
-of the mask predictor do not read the new ones. A wider restorer has each channel several times;
-what reads a channel reads its copies in random shares that add up to one, so that each copy has a
-gradient of its own and they part in training.
+of the mask predictor do not read the new ones. Its new blocks add next to nothing: they end in a
+ReLU, which at zero itself would pass no gradient on. A wider restorer has each channel several
+times; what reads a channel reads its copies in random shares that add up to one, so that each copy
+has a gradient of its own and they part in training.
 
     python recipes/grow.py checkpoints/small.safetensors -o grown.safetensors --blocks 1,2,2,2
     python recipes/grow.py checkpoints/small.safetensors -o base.safetensors \
-        --width 32 --blocks 2,2,4,4
+        --width 32 --blocks 2,2,4,4 \
+        --mask-stem-width 32 --mask-widths 48,64,96,128 --mask-blocks 1,1,1,2
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from m2a.errors import M2AError
 from m2a.models.checkpoint import mask_settings, open_checkpoint, save_checkpoint
 from m2a.models.config import M2AENetConfig
 from m2a.models.network import M2AENet
+
+NEXT_TO_NOTHING = 1e-3
+"""Scale of the norm of a new block of the mask predictor."""
 
 
 class FourIntegers(click.ParamType):
@@ -48,6 +53,7 @@ class FourIntegers(click.ParamType):
 @click.option("--blocks", type=FourIntegers(), help="Blocks of the restorer per level.")
 @click.option("--mask-stem-width", type=int, help="Channels of the mask predictor at stride 2.")
 @click.option("--mask-widths", type=FourIntegers(), help="Its channels at strides 4 to 32.")
+@click.option("--mask-blocks", type=FourIntegers(), help="Its encoder's blocks at those strides.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds what is new.")
 def main(
     checkpoint: Path,
@@ -56,6 +62,7 @@ def main(
     blocks: tuple[int, ...] | None,
     mask_stem_width: int | None,
     mask_widths: tuple[int, ...] | None,
+    mask_blocks: tuple[int, ...] | None,
     seed: int,
 ) -> None:
     """Reads the checkpoint, grows it, and writes the result with its history in the header."""
@@ -64,6 +71,7 @@ def main(
         "blocks": blocks,
         "mask_stem_width": mask_stem_width,
         "mask_widths": mask_widths,
+        "mask_blocks": mask_blocks,
     }
     changes = {name: value for name, value in asked.items() if value is not None}
     try:
@@ -83,8 +91,8 @@ def grow(network: M2AENet, config: M2AENetConfig) -> M2AENet:
 
     Args:
         network: the network; left as it is.
-        config: `network.config` with `blocks`, `mask_stem_width` or `mask_widths` as large or
-            larger, or `width` a multiple.
+        config: `network.config` with `blocks`, `mask_stem_width`, `mask_widths` or `mask_blocks` as
+            large or larger, or `width` a multiple.
 
     Returns:
         The grown network, in evaluation mode; what is new in it is random, from torch's generator.
@@ -102,8 +110,8 @@ def grow(network: M2AENet, config: M2AENetConfig) -> M2AENet:
             fresh.copy_(embedded(state[name], fresh, name))
         elif name.startswith("restorer.") and name.endswith(".scale"):
             fresh.zero_()
-        elif not name.startswith("restorer."):
-            raise ValueError(f"{name}: blocks of the mask predictor cannot be added without effect")
+        elif name.startswith("mask_predictor.") and name.endswith(".norm.weight"):
+            fresh.fill_(NEXT_TO_NOTHING)
     if missing := sorted(set(state) - set(grown.state_dict())):
         raise ValueError(f"the larger network lacks {missing[0]} and {len(missing) - 1} more")
     return grown.eval()
