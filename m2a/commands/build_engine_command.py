@@ -63,7 +63,8 @@ _MIB = 1 << 20
 @click.option(
     "--flavour",
     type=click.Choice(["trt", "rtx"]),
-    help="TensorRT or TensorRT for RTX. [default: the first that is installed]",
+    help="TensorRT or TensorRT for RTX. [default: the first that is installed; with --target, "
+    "one that builds ahead of time]",
 )
 @click.option(
     "--workspace",

@@ -97,7 +97,8 @@ def resource_options(command: Command) -> Command:
         "--max-memory",
         type=MemorySize(),
         help="What the graphs may take at a time, about, such as 2GiB: a larger picture is "
-        "computed in parts, with the same result. [default: a quarter of the memory that is free]",
+        "computed in parts, with the same result; on tensorrt it is not, and takes what it "
+        "needs. [default: a quarter of the memory that is free]",
     )
     return memory(threads(command))
 

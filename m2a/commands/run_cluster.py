@@ -205,7 +205,8 @@ def _outcome(row: Mapping[str, Any]) -> Outcome:
 
 
 def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row under the names that `m2a run --json` has for them."""
+    """What a row knows, under the names that `m2a run --json` has; `seconds` is all of them."""
     fields = {"status": row["status"], "input": row["path"], "output": row["output"]}
-    kept = ("coverage", "backend", "seconds", "width", "height", "reason")
-    return fields | {name: row[name] for name in kept if row[name] is not None}
+    known = {**row, "error": row["reason"] if row["status"] == FAILED else None}
+    kept = ("coverage", "backend", "seconds", "width", "height", "error")
+    return fields | {name: known[name] for name in kept if known[name] is not None}

@@ -66,8 +66,8 @@ from m2a.runtime.settings import Settings
     "--quality",
     type=int,
     metavar="1-100",
-    help="Quality of JPEG, WebP and AVIF outputs. [default: the source's, where it is of the "
-    "same format]",
+    help="Quality of JPEG, WebP and AVIF outputs. [default: of JPEG the source's, or 95; of WebP "
+    "and AVIF 90 where the source is lossy and of the same format, else lossless]",
 )
 @click.option(
     "--max-pixels",

@@ -79,8 +79,9 @@ def load(
         max_memory: bytes that one graph may take at a time, about, beside the picture and the
             result: larger pictures are computed in parts, with the same result. On the CPU all
             graphs of a process share what they took, and keep it; calls at the same time take it
-            each. None takes a quarter of the memory that is free now.
-        threads: threads that compute; None takes the cores that this process may use.
+            each. None takes a quarter of the memory that is free now. `tensorrt` takes what a
+            picture needs, and refuses what its engines do not hold.
+        threads: threads that compute on the CPU; None takes the cores that this process may use.
 
     Returns:
         The `Deblurrer`; its `backend` says who really computes.

@@ -81,7 +81,7 @@ class Result:
         Args:
             path: the file, whose suffix names the format; its folder must exist.
             overwrite: whether an existing file may be replaced.
-            quality: 1 to 100, for JPEG, WebP and AVIF; None as the source's.
+            quality: 1 to 100, for JPEG, WebP and AVIF; None decides as above.
             strip_metadata: leave EXIF, XMP and IPTC out.
 
         Raises:

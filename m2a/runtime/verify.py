@@ -52,8 +52,8 @@ class Stage:
     """The comparison of one stage.
 
     Attributes:
-        name: `mask`, `restore.residual`, `restore.motion` or `picture`: the one call, compared
-            with its stages.
+        name: `mask`, `restore.residual`, `restore.motion`, `dense.residual`, `dense.motion`, or
+            `picture`: the one call, compared with its stages.
         error: the largest absolute difference; of motion as a share of its 48-pixel bound; of
             the picture in 8-bit levels. Of a variant on a given picture, where the largest error
             depends on the picture: the `relative_error` (of the mask's logits).

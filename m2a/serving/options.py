@@ -64,7 +64,8 @@ class DeblurOptions(BaseModel):
         Field(
             ge=1,
             le=100,
-            description="Of a JPEG, WebP or AVIF; as the photo's unless given.",
+            description="Of a JPEG, WebP or AVIF. Unless given, of JPEG the photo's, or 95; of "
+            "WebP and AVIF 90 where the photo is lossy and of the same format, else lossless.",
         ),
     ] = None
     strip_metadata: Annotated[
