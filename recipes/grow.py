@@ -9,7 +9,8 @@ has a gradient of its own and they part in training.
 
     python recipes/grow.py checkpoints/small.safetensors -o grown.safetensors --blocks 1,2,2,2
     python recipes/grow.py checkpoints/small.safetensors -o base.safetensors \
-        --width 32 --blocks 2,2,4,4 \
+        --width 32 --blocks 2,2,4,4
+    python recipes/grow.py checkpoints/small.safetensors -o wider-mask.safetensors \
         --mask-stem-width 32 --mask-widths 48,64,96,128 --mask-blocks 1,1,1,2
 """
 

@@ -79,7 +79,7 @@ class Variant:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what was measured as JSON values; the margin of no error is null."""
+        """Returns what was measured as JSON values; what is infinite is null."""
         return {
             "errors": {stage: float(f"{error:.3g}") for stage, error in self.errors.items()},
             "mask_iou": round(self.mask_iou, 4),

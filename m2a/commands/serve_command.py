@@ -116,8 +116,8 @@ def command(
 
     POST a photo to /v1/deblur and get it back deblurred; / is the page, /openapi.json describes
     all, /metrics is for Prometheus. It listens to this machine alone unless told otherwise. SIGTERM
-    or Ctrl-C ends it when what it took is answered. The workers share the memory and the cores that
-    --max-memory and --threads give each of them by default.
+    or Ctrl-C ends it when what it took is answered. By default the workers share a quarter of the
+    free memory and all cores; --max-memory and --threads set what each of them takes.
 
     \b
     Example:

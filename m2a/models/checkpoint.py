@@ -152,12 +152,8 @@ def parse_checkpoint(content: bytes, path: Path) -> M2AENet:
     state = {_unwrapped(name): tensor for name, tensor in state.items()}
     # What a batch norm counted takes no part in inference, and its shape varies.
     state = {n: tensor for n, tensor in state.items() if not n.endswith("num_batches_tracked")}
-    odd = sorted(name for name, tensor in state.items() if not _is_plain(tensor))
-    if odd:
-        raise CheckpointError(
-            f"{path}: {_listing('tensors of another kind', odd)}; expected dense tensors of 16, 32 "
-            "or 64 bits in floating point. Save the weights as they were trained, not quantised"
-        )
+    # One that is nested has no shape.
+    state = {n: torch.empty(0) if tensor.is_nested else tensor for n, tensor in state.items()}
     try:
         config = infer_config(state)
     except (ValueError, ZeroDivisionError) as error:
@@ -167,10 +163,16 @@ def parse_checkpoint(content: bytes, path: Path) -> M2AENet:
             f"{path} is not an M2AENet checkpoint: its configuration cannot be inferred without "
             f"{error.args[0]!r}. {_listing('It holds', sorted(state))}"
         ) from error
+    odd = sorted(name for name, tensor in state.items() if not _is_plain(tensor))
+    if odd:
+        raise CheckpointError(
+            f"{path}: {_listing('tensors of another kind', odd)}; expected dense tensors of 16, 32 "
+            "or 64 bits in floating point. Save the weights as they were trained, not quantised"
+        )
     try:
         with torch.device("meta"):  # the shapes are only claimed: nothing is allocated for them yet
             claimed = M2AENet(config)
-    except RuntimeError as error:  # more elements than can be counted
+    except (RuntimeError, TypeError) as error:  # more elements than can be counted
         raise CheckpointError(f"{path}: its shapes belong to no M2AENet: {error}") from error
     _check_fit(path, state, claimed)
     network = M2AENet(config)
@@ -184,8 +186,7 @@ _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64
 def _is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is dense, in floating point, and holds each element that it claims."""
     return (
-        not tensor.is_nested
-        and tensor.layout == torch.strided
+        tensor.layout == torch.strided
         and tensor.dtype in _FLOATS
         and tensor.device.type == "cpu"
         and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.itemsize

@@ -39,7 +39,7 @@ README_EXITS = {
 NOT_RUN = {
     "run by .ci/run": 2,
     "no such device at hand": 13,
-    "the tests use an environment that is installed already": 5,
+    "the tests use an environment that is installed already": 6,
     "it needs NVIDIA's container": 1,
     "it needs a server; a test runs it against one": 1,
     "it serves until it is stopped": 1,

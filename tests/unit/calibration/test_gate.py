@@ -21,6 +21,7 @@ from m2a.calibration.ranges import Ranges
 from m2a.calibration.recording import open_graphs
 from m2a.calibration.sensitivity import choose_kept
 from m2a.errors import ImageError, PrecisionError, UsageError
+from m2a.runtime.backends import open_runners
 from m2a.runtime.bundle import Bundle
 
 GOOD = Gate(photos=1, pixels=1, iou=1.0, psnr=math.inf, margin=math.inf, loss=None)
@@ -223,11 +224,22 @@ class TestInt8:
         assert _most_restored(sets, ranges)[:3] == (c, d, a)
 
     def test_a_network_that_int8_ruins_is_refused(self, sensitive_bundle, sets, monkeypatch):
-        """Ranges so small that every activation is clipped."""
+        """Ranges so small that every activation is clipped: each part is measured alone."""
         ranges = Ranges(largest=_AnyRange(), restored=(1, 1, 1, 1))
         monkeypatch.setattr("m2a.calibration.int8.cached_ranges", lambda *_, **__: ranges)
+        opened = []
+
+        def open_counted(graphs, **options):
+            opened.extend(graphs)
+            return open_runners(graphs, **options)
+
+        for module in ("int8", "recording"):
+            monkeypatch.setattr(f"m2a.calibration.{module}.open_runners", open_counted)
         with pytest.raises(PrecisionError, match="INT8 does not give the same picture as FP32"):
             make_int8(sensitive_bundle, sets)
+        assert len(opened) > 30
+        for graph in single(sensitive_bundle).values():
+            assert opened.count(graph) == 1  # whatever is in INT8 beside it
 
 
 class _AnyRange(dict):

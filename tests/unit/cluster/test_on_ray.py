@@ -71,6 +71,8 @@ def test_a_folder_becomes_what_m2a_run_makes_of_it(invoke, photos, tmp_path):
     }
     assert {row["backend"] for row in rows.values()} == {"ort-cpu"}
     printed = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [row.get("error") for row in printed if row["status"] == "failed"] == [bad["reason"]]
+    assert not any("reason" in row for row in printed)
     assert sorted(row["output"] for row in printed) == sorted(
         str(tmp_path / "sharp" / name) for name in [*rows, "walk/bad.jpg"]
     )
