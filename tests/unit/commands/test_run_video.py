@@ -260,7 +260,6 @@ class TestTerminal:
         assert '"frames": 5' in said
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C reaches pytest too")
 def size_of(path):
     """0 of a file that was there only to see whether one can be written."""
     try:
@@ -269,6 +268,7 @@ def size_of(path):
         return 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C reaches pytest too")
 def test_ctrl_c_leaves_nothing(tmp_path):
     """SIGINT in the middle, to a process of its own."""
     make_clip(tmp_path / "clip.mp4", frames=300, size=(96, 96))
