@@ -89,11 +89,11 @@ def _crop_with_blur(single: Deblurrer, photos: Sequence[Photo]) -> Reference | N
         probability = single.predict(PaddedPicture(colour))
         mask = single.active(probability)
         if mask.any():
-            box = crop_of(mask)
+            place = crop_of(mask)
             return Reference(
-                image=np.rint(colour.rgb(box) * (255 / colour.scale)).astype(np.uint8),
-                probability=probability[box],
-                mask=mask[box],
+                image=np.rint(colour.rgb(place) * (255 / colour.scale)).astype(np.uint8),
+                probability=probability[place],
+                mask=mask[place],
                 residual=np.zeros((0, 0, 3), np.float32),
                 motion=np.zeros(0, np.float32),
             )

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.calibration.photos import NEEDED, Photo
-from m2a.calibration.variants import MIN_IOU, MIN_MARGIN
+from m2a.calibration.variants import MIN_IOU, MIN_MARGIN, rounded
 from m2a.errors import BackendError, ImageError, UsageError, number_of
 from m2a.evaluation.metrics import finite_psnr, overlap
 from m2a.runtime.deblurrer import Deblurrer
@@ -90,18 +90,15 @@ class Gate:
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as JSON values; what is infinite is null."""
-        figures = {
-            "mask_iou": round(self.iou, 5),
-            "psnr_db": round(self.psnr, 2),
-            "margin_db": round(self.margin, 2),
-            "truth_loss_db": None if self.loss is None else round(self.loss, 4),
+        return {
+            "photos": self.photos,
+            "photos_with_truth": self.truths,
+            "pixels": self.pixels,
+            "mask_iou": rounded(self.iou, 5),
+            "psnr_db": rounded(self.psnr, 2),
+            "margin_db": rounded(self.margin, 2),
+            "truth_loss_db": rounded(self.loss, 4),
         }
-        finite = {
-            name: None if value is None or math.isinf(value) else value
-            for name, value in figures.items()
-        }
-        counts = {"photos": self.photos, "photos_with_truth": self.truths, "pixels": self.pixels}
-        return {**counts, **finite}
 
 
 LIMITS = (

@@ -83,14 +83,15 @@ class Variant:
         return {
             "errors": {stage: float(f"{error:.3g}") for stage, error in self.errors.items()},
             "mask_iou": round(self.mask_iou, 4),
-            "mask_margin_db": _rounded(self.mask_margin),
-            "residual_margin_db": _rounded(self.residual_margin),
+            "mask_margin_db": rounded(self.mask_margin, 1),
+            "residual_margin_db": rounded(self.residual_margin, 1),
             **self.record,
         }
 
 
-def _rounded(margin: float) -> float | None:
-    return None if math.isinf(margin) else round(margin, 1)
+def rounded(value: float | None, digits: int) -> float | None:
+    """A JSON number; None of what is infinite, for which JSON has none, or None itself."""
+    return None if value is None or math.isinf(value) else round(value, digits)
 
 
 def make_float16(bundle: Bundle, *, progress: Callable[[str], None] = lambda _: None) -> Variant:
@@ -223,19 +224,15 @@ def _margin(found: NDArray[Any], expected: NDArray[Any]) -> float:
     return -20 * math.log10(error)
 
 
-Box = tuple[slice, slice]
-"""Rows and columns."""
-
-
-def crop_of(mask: NDArray[np.bool_]) -> Box:
-    """Where most pixels of a mask [H, W] are active, small enough for the slow evaluation."""
+def crop_of(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns in which most of a mask [H, W] is active, few enough for the slow way."""
     tops, lefts = (_begins(side) for side in mask.shape)
-    boxes = [
+    places = [
         (slice(top, top + HALF_SIDE), slice(left, left + HALF_SIDE))
         for top in tops
         for left in lefts
     ]
-    return max(boxes, key=lambda box: int(mask[box].sum()))
+    return max(places, key=lambda place: int(mask[place].sum()))
 
 
 def _begins(side: int) -> list[int]:
@@ -244,13 +241,13 @@ def _begins(side: int) -> list[int]:
     return [*range(0, last, HALF_SIDE // 2), last]
 
 
-def cut(reference: Reference, box: Box) -> Reference:
+def cut(reference: Reference, place: tuple[slice, slice]) -> Reference:
     """A part of the reference, without its motion."""
     return Reference(
-        image=reference.image[box],
-        probability=reference.probability[box],
-        mask=reference.mask[box],
-        residual=reference.residual[box],
+        image=reference.image[place],
+        probability=reference.probability[place],
+        mask=reference.mask[place],
+        residual=reference.residual[place],
         motion=np.zeros(0, np.float32),
     )
 

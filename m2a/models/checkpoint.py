@@ -151,12 +151,17 @@ def parse_checkpoint(content: bytes, path: Path) -> M2AENet:
     state = _read(content, path)
     state = {_unwrapped(name): tensor for name, tensor in state.items()}
     # What a batch norm counted takes no part in inference, and its shape varies.
-    state = {n: tensor for n, tensor in state.items() if not n.endswith("num_batches_tracked")}
-    # One that is nested has no shape.
-    state = {n: torch.empty(0) if tensor.is_nested else tensor for n, tensor in state.items()}
+    state = {
+        name: torch.empty(0) if tensor.is_nested else tensor  # a nested one has no shape
+        for name, tensor in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
     try:
         config = infer_config(state)
-    except (ValueError, ZeroDivisionError) as error:
+        with torch.device("meta"):  # the shapes are only claimed: nothing is allocated for them yet
+            claimed = M2AENet(config)
+    except (ValueError, ZeroDivisionError, RuntimeError, TypeError) as error:
+        # The last two: of more elements than can be counted.
         raise CheckpointError(f"{path}: its shapes belong to no M2AENet: {error}") from error
     except KeyError as error:
         raise CheckpointError(
@@ -169,11 +174,6 @@ def parse_checkpoint(content: bytes, path: Path) -> M2AENet:
             f"{path}: {_listing('tensors of another kind', odd)}; expected dense tensors of 16, 32 "
             "or 64 bits in floating point. Save the weights as they were trained, not quantised"
         )
-    try:
-        with torch.device("meta"):  # the shapes are only claimed: nothing is allocated for them yet
-            claimed = M2AENet(config)
-    except (RuntimeError, TypeError) as error:  # more elements than can be counted
-        raise CheckpointError(f"{path}: its shapes belong to no M2AENet: {error}") from error
     _check_fit(path, state, claimed)
     network = M2AENet(config)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)

@@ -172,6 +172,15 @@ def test_weights_of_another_kind_are_refused_by_name(state, tmp_path, odd):
         load_checkpoint(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
+@pytest.mark.filterwarnings("ignore")  # torch's own, that they are a prototype
+def test_a_nested_tensor_does_not_fit(state, tmp_path, layout):
+    nested = torch.nested.nested_tensor([torch.zeros(2, 3), torch.zeros(4, 3)], layout=layout)
+    torch.save(state | {"restorer.head.bias": nested}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"does not fit .*restorer\.head\.bias"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
 def test_no_memory_is_taken_for_what_a_file_only_claims(state, tmp_path, monkeypatch):
     claimed = {f"mask_predictor.down.{n}.conv.weight": torch.empty(20_000, 0) for n in range(3)}
     save_file(state | claimed, tmp_path / "w.safetensors")
