@@ -98,7 +98,12 @@ def _per_crop(values: np.ndarray, images: Tensor) -> Tensor:
 
 
 def restoration_masks(
-    rng: np.random.Generator, crops: Crops, *, budget: int, predicted: Tensor | None = None
+    rng: np.random.Generator,
+    crops: Crops,
+    *,
+    budget: int,
+    predicted: Tensor | None = None,
+    sharp_crops: bool = False,
 ) -> Tensor:
     """Chooses the pixels to restore: the true mask of each crop, widened at random.
 
@@ -108,10 +113,11 @@ def restoration_masks(
         budget: pixels, about; a crop that takes more than a quarter of it is restored in a random
             window of half its side only.
         predicted: bool [B, S, S], pixels to restore as well.
+        sharp_crops: whether the predicted pixels of crops without visible blur are, too.
 
     Returns:
-        bool [B, S, S]; crops without visible blur and without predicted pixels, and those beyond
-        the budget, are empty.
+        bool [B, S, S]; crops without visible blur, unless they are asked for, and those beyond the
+        budget are empty.
     """
     masks = crops.label & MASKED > 0
     radii = rng.integers(MAX_DILATION + 1, size=len(masks))
@@ -126,7 +132,7 @@ def restoration_masks(
             cut = torch.zeros_like(masks[number])
             cut[top : top + side, left : left + side] = True
             masks[number] &= cut
-    if predicted is None:
+    if not sharp_crops:
         shows = (masks & (crops.label & VISIBLE > 0)).flatten(1).any(dim=1)
         masks &= shows[:, None, None]
     sizes = np.array(_count(masks))

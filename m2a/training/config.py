@@ -85,6 +85,11 @@ class TrainingConfig:
         straight_through: train end to end: the restorer runs where either the true or the predicted
             mask is, and its losses reach the mask predictor through straight-through gates. Needs
             both parts; meant for a last stage, when the predicted mask is worth something.
+        false_alarms: share of the crops in which the restorer also sees what the mask predictor
+            takes for blurred, at a random threshold, so that it learns not to trust the mask.
+            Needs a mask predictor that is not trained at the same time.
+        false_alarm_weight: weight of their pixels in the reconstruction loss, where one with blur
+            has 1.
         checkpoint_every: steps between checkpoints.
         seed: seeds samples, weights and batches.
 
@@ -123,6 +128,8 @@ class TrainingConfig:
     reblur_weight: float = 0.0
     trajectory_weight: float = 0.0
     straight_through: bool = False
+    false_alarms: float = 0.0
+    false_alarm_weight: float = 1.0
     checkpoint_every: int = 500
     seed: int = 0
 
@@ -165,6 +172,13 @@ class TrainingConfig:
             )
         if self.straight_through and set(self.parts) != set(PARTS):
             raise ValueError(f"straight_through trains both parts, found parts {self.parts!r}")
+        if not 0 <= self.false_alarms <= 1:
+            raise ValueError(f"false_alarms must lie in [0, 1], found {self.false_alarms}")
+        if self.false_alarms and "mask_predictor" in self.parts:
+            raise ValueError(
+                "false_alarms are those of a mask predictor that is not trained: "
+                f'parts must be ["restorer"], found {list(self.parts)}'
+            )
         if self.reconstruction not in RECONSTRUCTIONS:
             raise ValueError(
                 f"reconstruction must be one of {RECONSTRUCTIONS}, found {self.reconstruction!r}"
@@ -207,6 +221,7 @@ class TrainingConfig:
             "frequency_weight",
             "reblur_weight",
             "trajectory_weight",
+            "false_alarm_weight",
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, found {getattr(self, name)}")

@@ -19,7 +19,9 @@ _STANDSTILL = 2.0
 """Pixels added to a trajectory's length, relative to which its error counts."""
 
 
-def reconstruction_loss(restored: Tensor, sharp: Tensor, crop: Tensor) -> Tensor:
+def reconstruction_loss(
+    restored: Tensor, sharp: Tensor, crop: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Mean over crops of log10(mean squared error inside the mask + 1e-4).
 
     It is the PSNR that is measured in the end, crop by crop. An absolute error would be ruled by
@@ -32,20 +34,24 @@ def reconstruction_loss(restored: Tensor, sharp: Tensor, crop: Tensor) -> Tensor
         sharp: f32 [N, 3].
         crop: int64 [N], the crop that each pixel belongs to; every crop from 0 to the last one
             has at least one.
+        weight: f32 [N], not negative, of each pixel in its crop's mean; every crop has a positive
+            one. None: all alike.
 
     Returns:
         A scalar, at least log10(1e-4).
     """
     errors = (restored - sharp).square().mean(dim=1)
-    return torch.log10(_crop_means(errors, crop) + ERROR_FLOOR).mean()
+    return torch.log10(_crop_means(errors, crop, weight) + ERROR_FLOOR).mean()
 
 
-def charbonnier_loss(restored: Tensor, sharp: Tensor, crop: Tensor) -> Tensor:
+def charbonnier_loss(
+    restored: Tensor, sharp: Tensor, crop: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Mean over crops of the mean of sqrt(error² + 0.001²) inside the mask (paper: reconstruction).
 
     The arguments are those of `reconstruction_loss`.
     """
-    return _crop_means(charbonnier(restored - sharp), crop).mean()
+    return _crop_means(charbonnier(restored - sharp), crop, weight).mean()
 
 
 def charbonnier(difference: Tensor) -> Tensor:
@@ -86,10 +92,14 @@ def _moduli(spectrum: Tensor) -> Tensor:
     return moduli
 
 
-def _crop_means(errors: Tensor, crop: Tensor) -> Tensor:
-    """Means of f32 [N] over the pixels of each crop."""
-    pixels = torch.bincount(crop)
-    return errors.new_zeros(len(pixels)).index_add(0, crop, errors) / pixels
+def _crop_means(errors: Tensor, crop: Tensor, weight: Tensor | None) -> Tensor:
+    """Weighted means of f32 [N] over the pixels of each crop."""
+    if weight is None:
+        pixels = torch.bincount(crop)
+        return errors.new_zeros(len(pixels)).index_add(0, crop, errors) / pixels
+    both = torch.stack([errors * weight, weight], dim=1)
+    total, weights = both.new_zeros((int(crop[-1]) + 1, 2)).index_add(0, crop, both).unbind(dim=1)
+    return total / weights
 
 
 def trajectory_loss(motion: Tensor, truth: Tensor) -> Tensor:

@@ -205,14 +205,15 @@ class TestRestorationMasks:
         assert chosen[:, 0, 0].all()
         assert (chosen | (crops.label & MASKED == 0)).all()
 
-    def test_false_alarms_on_a_sharp_crop_are_restored_too(self, pool):
+    def test_predicted_pixels_of_a_sharp_crop_are_restored_if_asked_for(self, pool):
         rng = np.random.default_rng(0)
         sharp = pool.draw(rng, 2)
         sharp = replace(sharp, label=torch.zeros_like(sharp.label))
         predicted = torch.zeros(sharp.label.shape, dtype=torch.bool)
         predicted[0, 3:5, 3:5] = True
-        chosen = restoration_masks(rng, sharp, budget=10**6, predicted=predicted)
+        chosen = restoration_masks(rng, sharp, budget=10**6, predicted=predicted, sharp_crops=True)
         assert torch.equal(chosen, predicted)
+        assert not restoration_masks(rng, sharp, budget=10**6, predicted=predicted).any()
 
     def test_the_budget_bounds_the_active_pixels(self, pool):
         chosen, _ = self.masks(pool, budget=800)

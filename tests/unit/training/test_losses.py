@@ -46,6 +46,21 @@ def test_every_crop_weighs_the_same_whatever_its_size():
     assert loss.item() == pytest.approx(by_hand, abs=1e-5)
 
 
+@pytest.mark.parametrize("weights", [(1.0, 0.5, 2.0), (1.0, 0.0, 1.0)], ids=str)
+def test_a_pixel_counts_with_its_weight(weights):
+    sharp = torch.zeros((3, 3))
+    restored = torch.tensor([[0.1] * 3, [0.5] * 3, [0.2] * 3])
+    a, b, _ = weights
+    mean = (a * 0.01 + b * 0.25) / (a + b)
+    where = (crops(0, 0, 1), torch.tensor(weights))
+    squared = reconstruction_loss(restored, sharp, *where)
+    by_hand = (math.log10(mean + ERROR_FLOOR) + math.log10(0.04 + ERROR_FLOOR)) / 2
+    assert squared.item() == pytest.approx(by_hand, abs=1e-5)
+    absolute = charbonnier_loss(restored, sharp, *where)
+    by_hand = ((a * 0.1 + b * 0.5) / (a + b) + 0.2) / 2
+    assert absolute.item() == pytest.approx(by_hand, abs=1e-4)
+
+
 def test_a_restored_crop_has_a_finite_gradient():
     restored = torch.zeros((2, 3), requires_grad=True)
     reconstruction_loss(restored, torch.zeros((2, 3)), crops(0, 0)).backward()
