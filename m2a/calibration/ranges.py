@@ -27,7 +27,7 @@ from m2a.calibration.recording import Values, open_graphs, restore_photo, showin
 from m2a.graphs.contract import IR_VERSION, OPSET
 from m2a.graphs.int8 import quantizable
 from m2a.runtime.bundle import GRAPHS, Bundle
-from m2a.runtime.loading import default_memory
+from m2a.runtime.loading import allowed_memory
 from m2a.runtime.parts import smallest_memory
 
 
@@ -116,7 +116,7 @@ def _share_of(bundle: Bundle, max_memory: int | None) -> int:
 
     Too little for the smallest part stays as it is, and is refused where the graphs are opened.
     """
-    allowed = default_memory(bundle) if max_memory is None else max_memory
+    allowed = allowed_memory(bundle, max_memory)
     return max(allowed // SHOWN, min(allowed, smallest_memory(bundle.network)))
 
 

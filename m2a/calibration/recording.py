@@ -20,7 +20,7 @@ from m2a.runtime.backends import DEFAULT_BACKEND, Runner, open_runners
 from m2a.runtime.bundle import GRAPHS, Bundle
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.images import read_photo
-from m2a.runtime.loading import default_memory
+from m2a.runtime.loading import allowed_memory
 from m2a.runtime.pixels import check_pixels
 from m2a.runtime.windows import PaddedPicture
 
@@ -133,7 +133,7 @@ def open_graphs(
         precision=precision,
         threshold=bundle.threshold,
         dilate=bundle.dilate,
-        max_memory=default_memory(bundle) if max_memory is None else max_memory,
+        max_memory=allowed_memory(bundle, max_memory),
     )
 
 

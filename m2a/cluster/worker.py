@@ -23,7 +23,7 @@ from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle, open_bundle
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.decoding import decode_photo, largest_file
 from m2a.runtime.encoding import check_encodable
-from m2a.runtime.loading import Opening, default_memory
+from m2a.runtime.loading import Opening, allowed_memory
 from m2a.runtime.outcomes import DONE, FAILED, reason_of
 from m2a.runtime.output import encoded_output
 from m2a.runtime.settings import Settings
@@ -190,7 +190,7 @@ def _opened(order: Order) -> Deblurrer:
             path.write_bytes(content)
         bundle = open_bundle(Path(folder))
         actors = _actors_on_this_machine(opening)
-        memory = opening.max_memory or default_memory(bundle, calls=actors)
+        memory = allowed_memory(bundle, opening.max_memory, calls=actors)
         return replace(opening, max_memory=memory).open(bundle)
 
 

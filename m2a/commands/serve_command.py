@@ -17,7 +17,7 @@ from m2a.extras import check_extras
 from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import extras_of
 from m2a.runtime.deblurrer import Deblurrer
-from m2a.runtime.loading import default_memory
+from m2a.runtime.loading import allowed_memory
 
 TOKEN = "M2A_TOKEN"
 """The environment variable of the token."""
@@ -148,7 +148,7 @@ def command(
     bundle = opening.find()
     shared = replace(
         opening,
-        max_memory=opening.max_memory or default_memory(bundle, calls=workers),
+        max_memory=allowed_memory(bundle, opening.max_memory, calls=workers),
         threads=opening.threads or max(cores // workers, 1),
     )
     deblurrer = shared.open(bundle)

@@ -129,7 +129,7 @@ def open_bundle_on(
         precision=precision,
         threshold=bundle.threshold if threshold is None else threshold,
         dilate=bundle.dilate if dilate is None else dilate,
-        max_memory=default_memory(bundle) if max_memory is None else max_memory,
+        max_memory=allowed_memory(bundle, max_memory),
         threads=threads,
         optimize=optimize,
     )
@@ -238,13 +238,16 @@ def _pipeline(backend: str) -> ModuleType:
         raise
 
 
-def default_memory(bundle: Bundle, *, calls: int = 1) -> int:
-    """Bytes that the graphs of one call may take unless told otherwise.
+def allowed_memory(bundle: Bundle, asked: int | None, *, calls: int = 1) -> int:
+    """Bytes that the graphs of one call may take.
 
     Args:
-        bundle: whose network sets the least that is possible.
-        calls: how many run at a time and share what is free.
+        bundle: whose network sets the least that is taken by default.
+        asked: what the caller allows; None: a share of what is free.
+        calls: how many run at a time and share that.
     """
+    if asked is not None:
+        return asked
     memory = read_memory()
     free = UNKNOWN_MEMORY if memory is None else memory.free
     return max(int(free * SHARE_OF_MEMORY / calls), smallest_memory(bundle.network))

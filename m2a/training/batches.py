@@ -113,7 +113,8 @@ def restoration_masks(
         budget: pixels, about; a crop that takes more than a quarter of it is restored in a random
             window of half its side only.
         predicted: bool [B, S, S], pixels to restore as well.
-        sharp_crops: whether the predicted pixels of crops without visible blur are, too.
+        sharp_crops: whether crops without visible blur are restored too, where anything is masked
+            or predicted.
 
     Returns:
         bool [B, S, S]; crops without visible blur, unless they are asked for, and those beyond the

@@ -85,11 +85,12 @@ class TrainingConfig:
         straight_through: train end to end: the restorer runs where either the true or the predicted
             mask is, and its losses reach the mask predictor through straight-through gates. Needs
             both parts; meant for a last stage, when the predicted mask is worth something.
-        false_alarms: share of the crops in which the restorer also sees what the mask predictor
-            takes for blurred, at a random threshold, so that it learns not to trust the mask.
-            Needs a mask predictor that is not trained at the same time.
-        false_alarm_weight: weight of their pixels in the reconstruction loss, where one with blur
-            has 1.
+        false_alarms: share of the crops with visible blur in which the restorer also sees what the
+            mask predictor takes for blurred, at a random threshold, so that it learns not to trust
+            the mask. Needs a trained mask predictor, which is not trained at the same time. Where
+            both masks together take more than a quarter of `active_pixels`, half a crop is seen.
+        false_alarm_weight: weight in the reconstruction loss, in a recipe with false alarms, of
+            every pixel where nothing moves; one where something does has 1.
         checkpoint_every: steps between checkpoints.
         seed: seeds samples, weights and batches.
 

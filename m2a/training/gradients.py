@@ -2,10 +2,10 @@
 
 Each step trains the mask predictor on a batch of crops and the restorer, in its gathered form,
 on the active pixels of as many of them as fit the budget, under their true masks, widened at
-random; in the end-to-end stage, and in the crops that `false_alarms` chooses, under the union of
-true and predicted masks. Not under predicted ones from the beginning: the gain on 30 held-out
-crops fell from 0.48 dB at about step 1,950 to 0.28 dB at step 2,500, after three crops in ten had
-taken them from step 2,250 on. That they are mostly sharp pixels at first, which teach to do
+random; in the end-to-end stage, and in the blurred crops that `false_alarms` chooses, under the
+union of true and predicted masks. Not under predicted ones from the beginning: the gain on 30
+held-out crops fell from 0.48 dB at about step 1,950 to 0.28 dB at step 2,500, after three crops in
+ten had taken them from step 2,250 on. That they are mostly sharp pixels at first, which teach to do
 nothing, is the likely cause, not an isolated one.
 """
 
@@ -63,6 +63,9 @@ class Gradients:
 
     def __init__(self, network: M2AENet, config: TrainingConfig) -> None:
         self._network, self._config = network, config
+        if config.false_alarms:
+            # The mask predictor is not trained: its norms' statistics stay as they are.
+            network.mask_predictor.eval()
         self._device = next(network.parameters()).device
         convolve = restorer_convolution(config, self._device)
         self._gathered = GatheredRestorer(config.network, convolve=convolve).to(self._device)
@@ -125,8 +128,7 @@ class Gradients:
         # Of a crop that is left out nothing reaches the threshold.
         chosen = rng.random(count) < config.false_alarms
         thresholds = np.where(chosen, rng.uniform(*FALSE_ALARM_THRESHOLDS, count), 2.0)
-        # It is not trained: its norms' statistics stay as they are.
-        logits = self._network.mask_predictor.eval()(image_batch(crops.blurred))
+        logits = self._network.mask_predictor(image_batch(crops.blurred))
         threshold = torch.from_numpy(thresholds).to(logits)[:, None, None]
         return dilate(logits[:, 0].sigmoid() >= threshold, DEFAULT_DILATE)
 
@@ -203,7 +205,7 @@ class Gradients:
         return loss, reconstruction.detach(), before, after
 
     def _pixel_weights(self, crops: Crops, batch: RestorationBatch) -> Tensor | None:
-        """f32 [N_0], 1 where something moves; None where all pixels count alike."""
+        """f32 [N_0], 1 where something moves; None if all pixels count alike."""
         if not self._config.false_alarms:
             return None
         moves = crops.label[batch.sites.unbind(dim=1)] & MASKED > 0

@@ -98,7 +98,7 @@ def _crop_means(errors: Tensor, crop: Tensor, weight: Tensor | None) -> Tensor:
         pixels = torch.bincount(crop)
         return errors.new_zeros(len(pixels)).index_add(0, crop, errors) / pixels
     both = torch.stack([errors * weight, weight], dim=1)
-    total, weights = both.new_zeros((int(crop[-1]) + 1, 2)).index_add(0, crop, both).unbind(dim=1)
+    total, weights = both.new_zeros((int(crop.max()) + 1, 2)).index_add(0, crop, both).unbind(dim=1)
     return total / weights
 
 

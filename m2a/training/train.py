@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from m2a.errors import TrainingError
 from m2a.models.checkpoint import open_checkpoint
 from m2a.runtime.images import Photo, write_photo
 from m2a.training.config import TrainingConfig
@@ -54,7 +55,8 @@ def train(
 
     Raises:
         TrainingError: there are no photographs or no cut-outs, the run belongs to another recipe,
-            a loss is not finite, or the recipe asks for a precision that does not run here.
+            a loss is not finite, or the recipe asks for a precision that does not run here, or
+            for false alarms of a mask predictor that is not trained.
         CheckpointError: `init` cannot be read.
     """
     pool_config = PoolConfig(
@@ -69,6 +71,10 @@ def train(
     # First: what is no checkpoint, or cannot run here, fails before anything is rendered.
     restorer_convolution(config, training_device())
     fresh = not (run / STATE).exists()
+    if config.false_alarms and fresh and init is None:
+        raise TrainingError(
+            "false_alarms need a trained mask predictor: begin from a checkpoint, with --init"
+        )
     begin = (init.name, open_checkpoint(init)) if init is not None and fresh else None
     validation = _validation(config, photographs)
     with (

@@ -43,8 +43,9 @@ class Progress:
         samples: rendered samples at hand.
         mask_loss: of the mask predictor.
         mask_iou: of the prediction at 0.5 with the visible blur, pixels weighted as in the loss.
-        reconstruction_loss: of the restorer: log10 of the mean squared error per crop.
-        psnr_gain: dB, inside the restored pixels of the training crops.
+        reconstruction_loss: of the restorer: log10 of the mean squared error per crop, in which
+            false alarms have their weight.
+        psnr_gain: dB, inside the restored pixels of the training crops, false alarms included.
         seconds_per_step: wall time.
     """
 

@@ -20,7 +20,7 @@ from m2a.graphs.contract import CONTRACTS
 from m2a.runtime.backends import Array, Runner, open_runners
 from m2a.runtime.bundle import GRAPHS, Bundle, open_bundle
 from m2a.runtime.deblurrer import Deblurrer, check_active
-from m2a.runtime.loading import default_memory
+from m2a.runtime.loading import allowed_memory
 from m2a.runtime.pixels import Pixels
 from m2a.runtime.result import Result
 from m2a.triton.models.runner import TritonRunner
@@ -54,7 +54,6 @@ class StitchingModel:
         version = args["model_version"]
         bundle = open_bundle(Path(args["model_repository"]) / version / BUNDLE)
         mask, restore = _runners(settings, bundle, version=int(version))
-        memory = settings.max_memory
         self._deblurrer = Deblurrer(
             bundle,
             mask=mask,
@@ -62,7 +61,7 @@ class StitchingModel:
             precision=settings.precision,
             threshold=settings.threshold,
             dilate=settings.dilate,
-            max_memory=default_memory(bundle) if memory is None else memory,
+            max_memory=allowed_memory(bundle, settings.max_memory),
             threads=settings.threads,
         )
         self.max_pixels = settings.max_pixels

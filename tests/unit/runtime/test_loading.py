@@ -8,7 +8,7 @@ from m2a.errors import UsageError
 from m2a.machine.memory import Memory
 from m2a.runtime import load
 from m2a.runtime.bundle import open_bundle
-from m2a.runtime.loading import default_memory
+from m2a.runtime.loading import allowed_memory
 from m2a.runtime.parts import smallest_memory
 
 
@@ -47,10 +47,11 @@ def test_load_takes_the_environments_bundle_and_never_the_working_directorys(
     assert load().bundle.path == tiny_bundle
 
 
-def test_calls_at_a_time_share_the_default_memory(tiny_bundle, monkeypatch):
+def test_calls_at_a_time_share_the_free_memory_unless_told_otherwise(tiny_bundle, monkeypatch):
     bundle = open_bundle(tiny_bundle)
     free = Memory(total=2**36, available=2**35, limit=None)
     monkeypatch.setattr("m2a.runtime.loading.read_memory", lambda: free)
-    assert default_memory(bundle) == 2**33
-    assert default_memory(bundle, calls=4) == 2**31
-    assert default_memory(bundle, calls=10**9) == smallest_memory(bundle.network)
+    assert allowed_memory(bundle, None) == 2**33
+    assert allowed_memory(bundle, None, calls=4) == 2**31
+    assert allowed_memory(bundle, None, calls=10**9) == smallest_memory(bundle.network)
+    assert allowed_memory(bundle, 7, calls=4) == 7

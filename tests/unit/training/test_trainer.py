@@ -29,7 +29,7 @@ from m2a.training.batches import restoration_batch, restoration_masks
 from m2a.training.config import PARTS
 from m2a.training.losses import reconstruction_loss, trajectory_loss
 from m2a.training.optimizer import build_optimizer
-from m2a.training.records import MASKED, SHARD_SAMPLES, VISIBLE
+from m2a.training.records import MASKED, SHARD_SAMPLES
 from m2a.training.train import train
 from m2a.training.trainer import Trainer
 
@@ -111,21 +111,20 @@ class TestFalseAlarms:
         assert set(shares.tolist()) == {0.0, 1.0}
 
     def test_only_blurred_pixels_count_where_the_others_weigh_nothing(self, pool):
-        """The same loss as by hand, over a mask of which the restorer sees the surroundings too."""
+        """The loss is that of the moving pixels alone, though the restorer runs on all."""
         trainer = self.trainer(pool, false_alarms=1.0, false_alarm_weight=0.0)
-        crops = pool.draw(np.random.default_rng(0), 2)
-        # Larger than a quarter of the budget, a crop would be restored in a window only.
+        crops = pool.draw(np.random.default_rng(0), 3)
+        crops.label[1] = 0  # a sharp crop stays out
         loss, *_ = trainer._gradients._restoration_backward(crops, np.random.default_rng(0))
         whole = torch.ones(crops.label.shape, dtype=torch.bool)
-        shows = (crops.label & VISIBLE > 0).flatten(1).any(dim=1)
-        batch = restoration_batch(crops, whole & shows[:, None, None])
+        whole[1] = False
+        batch = restoration_batch(crops, whole)
         gathered = GatheredRestorer(TINY)
         gathered.load_state_dict(reparameterize(trainer._network.restorer))
         restored = batch.blurred + gathered(batch.tables).residual
         moves = crops.label[batch.sites.unbind(dim=1)] & MASKED > 0
         of_crop = batch.crop[moves]
         by_hand = reconstruction_loss(restored[moves], batch.sharp[moves], of_crop)
-        assert shows.any()
         assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
 
     def test_their_weight_counts(self, pool):
@@ -293,6 +292,13 @@ def test_bfloat16_convolutions_train_float32_weights(pool, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is missed")
+def test_false_alarms_of_a_random_mask_predictor_are_refused(tmp_path):
+    recipe = replace(RECIPE, parts=("restorer",), false_alarms=0.5)
+    with pytest.raises(TrainingError, match="begin from a checkpoint, with --init"):
+        train(recipe, photographs=tmp_path, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_restorer_in_bfloat16_is_refused_before_anything_is_rendered(tmp_path):
     recipe = replace(RECIPE, restorer_precision="bfloat16")
     with pytest.raises(TrainingError, match="restorer_precision bfloat16 needs an NVIDIA GPU"):
