@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from m2a.machine.scheduling import ordinary_scheduling
+
 FPS = 10
 SOUND_RATE = 8000
 
@@ -22,6 +24,7 @@ def colours(index: int, height: int, width: int) -> np.ndarray:
     return np.rint(128 + 90 * np.stack(waves, axis=-1)).astype(np.uint8)
 
 
+@ordinary_scheduling()
 def make_clip(
     path: Path,
     *,

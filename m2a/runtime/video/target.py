@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from m2a.errors import UsageError, VideoError
 from m2a.files import atomic_file, check_target
+from m2a.machine.scheduling import ordinary_scheduling
 from m2a.runtime.video.encoders import Encoder, choose_encoder
 from m2a.runtime.video.pyav import av
 from m2a.runtime.video.streams import ISO, file_tags, kept_streams, stream_tags
@@ -146,7 +147,8 @@ def open_target(
                 target = Target(container, source, footage, others, encoder, settings)
                 container.metadata.update(tags)
                 container.set_chapters(source.container.chapters())
-                with _environment(encoder.environment):  # read where the encoder is opened
+                # An encoder is opened here: it reads its environment and starts its threads.
+                with _environment(encoder.environment), ordinary_scheduling():
                     container.start_encoding()
                 yield target
     except av.error.FFmpegError as error:

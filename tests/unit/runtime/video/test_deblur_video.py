@@ -166,6 +166,29 @@ class TestSamples:
         assert 10 * np.log10(255**2 / error) > 42
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no such scheduling here")
+def test_an_encoder_does_not_put_itself_before_all_else(tmp_path, monkeypatch, negative):
+    """SVT-AV1's would, for root: every thread in real time, and what is started later too."""
+    seen = []
+
+    def watched(self, image, **given):
+        threads = (int(task.name) for task in Path("/proc/self/task").iterdir())
+        seen.append({os.sched_getscheduler(thread) for thread in threads})
+        return restored(self, image, **given)
+
+    restored = type(negative).__call__
+    monkeypatch.setattr(type(negative), "__call__", watched)
+    monkeypatch.setenv("SVT_LOG", "1")
+    clip = make_clip(
+        tmp_path / "a.mp4", size=(64, 64), codec="libsvtav1", options={"preset": "12"}, frames=3
+    )
+    before = {os.sched_getscheduler(0)}
+    done = deblur_video(clip, tmp_path / "out.mp4", negative)
+    assert done.codec == "av1"
+    assert seen == [before] * 3
+    assert {os.sched_getscheduler(0)} == before
+
+
 class TestWholeOrNotAtAll:
     def test_in_place(self, tmp_path, negative):
         clip = make_clip(tmp_path / "a.mp4")
