@@ -94,12 +94,10 @@ def _moduli(spectrum: Tensor) -> Tensor:
 
 def _crop_means(errors: Tensor, crop: Tensor, weight: Tensor | None) -> Tensor:
     """Weighted means of f32 [N] over the pixels of each crop."""
-    if weight is None:
-        pixels = torch.bincount(crop)
-        return errors.new_zeros(len(pixels)).index_add(0, crop, errors) / pixels
-    both = torch.stack([errors * weight, weight], dim=1)
-    total, weights = both.new_zeros((int(crop.max()) + 1, 2)).index_add(0, crop, both).unbind(dim=1)
-    return total / weights
+    if weight is not None:
+        errors = errors * weight
+    total = torch.bincount(crop, weight)
+    return errors.new_zeros(len(total)).index_add(0, crop, errors) / total
 
 
 def trajectory_loss(motion: Tensor, truth: Tensor) -> Tensor:

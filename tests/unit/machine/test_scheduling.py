@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 
 import pytest
+from threads import policies
 
 from m2a.machine.scheduling import ordinary_scheduling
 
 if not hasattr(os, "sched_setscheduler"):
     pytest.skip("this system has no such scheduling", allow_module_level=True)
-
-
-def policies():
-    """Thread → its policy, of all threads of this process."""
-    threads = (int(task.name) for task in Path("/proc/self/task").iterdir())
-    return {thread: os.sched_getscheduler(thread) for thread in threads}
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from m2a.models.gathered import GatheredRestorer
 from m2a.models.reparameterize import reparameterize
 from m2a.training.batches import restoration_batch, restoration_masks
 from m2a.training.config import PARTS
-from m2a.training.losses import reconstruction_loss, trajectory_loss
+from m2a.training.losses import trajectory_loss
 from m2a.training.optimizer import build_optimizer
-from m2a.training.records import MASKED, SHARD_SAMPLES
+from m2a.training.records import SHARD_SAMPLES
 from m2a.training.train import train
 from m2a.training.trainer import Trainer
 
@@ -80,67 +80,6 @@ def test_the_end_to_end_stage_learns(pool, tmp_path):
     reports = list(Trainer(config, pool).steps(tmp_path))
     assert reports[-1].mask_loss < reports[0].mask_loss
     assert reports[-1].reconstruction_loss < reports[0].reconstruction_loss
-
-
-class TestFalseAlarms:
-    """The restorer is trained on what the mask predictor wrongly takes for blurred, too."""
-
-    def trainer(self, pool, *, logit=20.0, **changes):
-        """Its mask predictor gives every pixel one logit."""
-        recipe = replace(RECIPE, parts=("restorer",), active_pixels=10**6, **changes)
-        trainer = Trainer(recipe, pool)
-        head = trainer._network.mask_predictor.head[0]
-        torch.nn.init.zeros_(head.weight)
-        torch.nn.init.constant_(head.bias, logit)
-        return trainer
-
-    def test_some_of_the_crops_have_them_and_the_others_their_true_mask(self, pool):
-        rng = np.random.default_rng(0)
-        crops = pool.draw(rng, 8)
-        found = self.trainer(pool, false_alarms=0.5)._gradients._false_alarms(rng, crops)
-        whole, none = (found == value for value in (True, False))
-        chosen = whole.flatten(1).all(dim=1)
-        assert torch.equal(chosen, ~none.flatten(1).all(dim=1))
-        assert 0 < chosen.sum() < 8
-
-    def test_the_threshold_is_drawn_for_every_crop(self, pool):
-        rng = np.random.default_rng(0)
-        crops = pool.draw(rng, 32)
-        trainer = self.trainer(pool, false_alarms=1.0, logit=-1.0)  # a probability of 0.27
-        shares = trainer._gradients._false_alarms(rng, crops).float().mean(dim=(1, 2))
-        assert set(shares.tolist()) == {0.0, 1.0}
-
-    def test_only_blurred_pixels_count_where_the_others_weigh_nothing(self, pool):
-        """The loss is that of the moving pixels alone, though the restorer runs on all."""
-        trainer = self.trainer(pool, false_alarms=1.0, false_alarm_weight=0.0)
-        crops = pool.draw(np.random.default_rng(0), 3)
-        crops.label[1] = 0  # a sharp crop stays out
-        loss, *_ = trainer._gradients._restoration_backward(crops, np.random.default_rng(0))
-        whole = torch.ones(crops.label.shape, dtype=torch.bool)
-        whole[1] = False
-        batch = restoration_batch(crops, whole)
-        gathered = GatheredRestorer(TINY)
-        gathered.load_state_dict(reparameterize(trainer._network.restorer))
-        restored = batch.blurred + gathered(batch.tables).residual
-        moves = crops.label[batch.sites.unbind(dim=1)] & MASKED > 0
-        of_crop = batch.crop[moves]
-        by_hand = reconstruction_loss(restored[moves], batch.sharp[moves], of_crop)
-        assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
-
-    def test_their_weight_counts(self, pool):
-        gradients = []
-        for weight in (0.0, 1.0):
-            trainer = self.trainer(pool, false_alarms=1.0, false_alarm_weight=weight)
-            trainer._train_step()
-            gradients.append(trainer._network.restorer.head.weight.grad)
-        assert not torch.allclose(*gradients, rtol=1e-3)
-
-    def test_the_mask_predictor_stays_as_it_is(self, pool):
-        trainer = self.trainer(pool, false_alarms=1.0)
-        before = {n: t.clone() for n, t in trainer._network.mask_predictor.state_dict().items()}
-        trainer._train_step()
-        for name, tensor in trainer._network.mask_predictor.state_dict().items():
-            assert torch.equal(tensor, before[name]), name
 
 
 @pytest.mark.parametrize(
@@ -292,13 +231,6 @@ def test_bfloat16_convolutions_train_float32_weights(pool, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is missed")
-def test_false_alarms_of_a_random_mask_predictor_are_refused(tmp_path):
-    recipe = replace(RECIPE, parts=("restorer",), false_alarms=0.5)
-    with pytest.raises(TrainingError, match="begin from a checkpoint, with --init"):
-        train(recipe, photographs=tmp_path, run=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_restorer_in_bfloat16_is_refused_before_anything_is_rendered(tmp_path):
     recipe = replace(RECIPE, restorer_precision="bfloat16")
     with pytest.raises(TrainingError, match="restorer_precision bfloat16 needs an NVIDIA GPU"):
