@@ -124,13 +124,15 @@ class Gradients:
         config = self._config
         if not config.false_alarms:
             return None
-        count = len(crops.blurred)
-        # Of a crop that is left out nothing reaches the threshold.
-        chosen = rng.random(count) < config.false_alarms
-        thresholds = np.where(chosen, rng.uniform(*FALSE_ALARM_THRESHOLDS, count), 2.0)
-        logits = self._network.mask_predictor(image_batch(crops.blurred))
+        chosen = np.flatnonzero(rng.random(len(crops.blurred)) < config.false_alarms)
+        thresholds = rng.uniform(*FALSE_ALARM_THRESHOLDS, len(chosen))
+        rows = torch.from_numpy(chosen).to(self._device)
+        images = image_batch(crops.blurred[rows]).to(memory_format=torch.channels_last)
+        logits = self._network.mask_predictor(images)
         threshold = torch.from_numpy(thresholds).to(logits)[:, None, None]
-        return dilate(logits[:, 0].sigmoid() >= threshold, DEFAULT_DILATE)
+        predicted = torch.zeros_like(crops.label, dtype=torch.bool)
+        predicted[rows] = dilate(logits[:, 0].sigmoid() >= threshold, DEFAULT_DILATE)
+        return predicted
 
     def _joint_backward(self, crops: Crops, rng: np.random.Generator, step: int) -> list[Tensor]:
         """Adds the gradients of both parts, the restorer's losses through the predicted mask."""

@@ -42,6 +42,14 @@ def test_some_of_the_crops_have_them_and_the_others_their_true_mask(pool):
     assert 0 < chosen.sum() < 8
 
 
+def test_a_batch_may_have_none_by_chance(pool):
+    rng = np.random.default_rng(0)
+    crops = pool.draw(rng, 2)
+    found = trainer_of(pool, false_alarms=1e-9)._gradients._false_alarms(rng, crops)
+    assert found.shape == crops.label.shape
+    assert not found.any()
+
+
 def test_the_threshold_is_drawn_for_every_crop(pool):
     rng = np.random.default_rng(0)
     crops = pool.draw(rng, 32)
