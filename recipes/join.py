@@ -8,8 +8,10 @@ each by a recipe of its own:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -48,11 +50,17 @@ def main(
         mask_defaults(second.header, mask_predictor, **asked)  # refuses what export would
         told = mask_settings(second.header)
         told.update({name: value for name, value in asked.items() if value is not None})
-        parts = {"restorer": first.header, "mask_predictor": second.header}
-        told["training"] = {part: header.get("training") for part, header in parts.items()}
+        headers = {"restorer": first.header, "mask_predictor": second.header}
+        told["training"] = {part: history(header, part) for part, header in headers.items()}
         save_checkpoint(join(first.network, second.network), output, metadata=told, half=half)
     except M2AError as error:
         raise click.ClickException(str(error)) from error
+
+
+def history(header: Mapping[str, Any], part: str) -> Any:  # noqa: ANN401
+    """What a checkpoint's header says of the training of one part; None where it says nothing."""
+    told = header.get("training")
+    return told[part] if isinstance(told, dict) and part in told else told
 
 
 def join(network: M2AENet, other: M2AENet) -> M2AENet:

@@ -46,6 +46,17 @@ def test_each_part_comes_from_its_own_checkpoint_with_its_history(join):
     assert history["mask_predictor"] == [{"recipe": "mask"}]
 
 
+def test_what_was_joined_before_brings_the_history_of_the_part_alone(join):
+    join("restorer.safetensors", "mask.safetensors", "-o", "joined.safetensors")
+    done = join("joined.safetensors", "joined.safetensors", "-o", "again.safetensors")
+    assert done.exit_code == 0, done.output
+    history = open_checkpoint(Path("again.safetensors")).header["training"]
+    assert history == {
+        "restorer": [{"recipe": "restorer"}],
+        "mask_predictor": [{"recipe": "mask"}],
+    }
+
+
 def test_each_part_keeps_its_own_shape(join):
     wide = replace(TINY, mask_stem_width=8, mask_blocks=(1, 0, 1, 1))
     save_checkpoint(random_network(wide, seed=2), Path("wide.safetensors"))
