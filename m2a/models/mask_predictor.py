@@ -1,9 +1,10 @@
 """The mask predictor: which pixels are visibly motion-blurred (paper: blur-aware mask predictor).
 
-It is the only dense part of the method, so its cost per pixel is fixed: at most 4 kFLOP. It is a
-U-Net that starts at stride 4, with no global operation, so that a pixel's logit depends on a
-bounded neighbourhood alone and an image may be processed in parts. Upsampling is a 1×1
-convolution followed by a pixel shuffle: unlike interpolation it needs no size at run time.
+It is the only dense part of the method, so it must stay cheaper than the restoration at 10 %
+coverage: 3.6 kFLOP per pixel in `small`, 19.8 in `base`. It is a U-Net that starts at stride 4,
+with no global operation, so that a pixel's logit depends on a bounded neighbourhood alone and an
+image may be processed in parts. Upsampling is a 1×1 convolution followed by a pixel shuffle: unlike
+interpolation it needs no size at run time.
 """
 
 from __future__ import annotations

@@ -79,11 +79,11 @@ def test_a_logit_depends_on_a_bounded_neighbourhood(tiny_network):
     assert not torch.equal(before[..., 512:], after[..., 512:])
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_the_predictor_costs_at_most_4_kflop_per_pixel(name):
-    """The only dense part: it must stay cheaper than the restoration at 10 % coverage."""
+@pytest.mark.parametrize(("name", "most"), [("small", 4_000), ("base", 20_000)])
+def test_the_predictor_is_cheaper_than_the_restoration_at_10_percent(name, most):
+    """The only dense part: it is paid for on every pixel."""
     cost = count_cost(PRESETS[name])
-    assert cost.mask <= 4000
+    assert cost.mask <= most
     assert cost.mask <= 0.1 * cost.restore
 
 
