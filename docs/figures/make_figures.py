@@ -95,8 +95,8 @@ def draw_cost(coverage: float) -> None:
         )
         dense = (cost.mask + cost.restore) / 1000
         axis.axhline(dense, color=colour, linestyle=":", label=f"{name} on every pixel")
-    floor = count_cost(PRESETS["small"]).mask / 1000
-    axis.axhline(floor, color="gray", linestyle="--", label="mask network alone (both)")
+        floor = cost.mask / 1000
+        axis.axhline(floor, color=colour, linestyle="--", label=f"{name}, mask network alone")
     axis.axvline(100 * coverage, color="gray", linewidth=0.8)
     axis.annotate(
         "the example photo",
