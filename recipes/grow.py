@@ -55,6 +55,12 @@ class FourIntegers(click.ParamType):
 @click.option("--mask-stem-width", type=int, help="Channels of the mask predictor at stride 2.")
 @click.option("--mask-widths", type=FourIntegers(), help="Its channels at strides 4 to 32.")
 @click.option("--mask-blocks", type=FourIntegers(), help="Its encoder's blocks at those strides.")
+@click.option(
+    "--mask-mirrored",
+    is_flag=True,
+    default=None,
+    help="Predict the mask from the mirror image too. This changes the mask.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds what is new.")
 def main(
     checkpoint: Path,
@@ -64,6 +70,7 @@ def main(
     mask_stem_width: int | None,
     mask_widths: tuple[int, ...] | None,
     mask_blocks: tuple[int, ...] | None,
+    mask_mirrored: bool | None,
     seed: int,
 ) -> None:
     """Reads the checkpoint, grows it, and writes the result with its history in the header."""
@@ -73,6 +80,7 @@ def main(
         "mask_stem_width": mask_stem_width,
         "mask_widths": mask_widths,
         "mask_blocks": mask_blocks,
+        "mask_mirrored": mask_mirrored,
     }
     changes = {name: value for name, value in asked.items() if value is not None}
     try:

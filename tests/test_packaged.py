@@ -77,13 +77,15 @@ def test_the_checkpoint_of_the_package_is_the_one_in_the_repository(deblurrer):
     assert (header["threshold"], header["dilate"]) == (deblurrer.threshold, deblurrer.dilate)
 
 
-def test_base_gains_a_decibel_more(deblurrer, pictures, result):
+def test_base_finds_and_gains_more(deblurrer, pictures, result):
     path = CHECKPOINTS / "base.safetensors"
     network, header, _ = open_checkpoint(path)
     assert network.config.name == "base"
     mask = mask_defaults(header, path, threshold=None, dilate=None)
     base = MaskedDenseDeblurrer(network, **mask._asdict())(pictures["blurred"])
-    assert (base.mask != result.mask).mean() < 1e-3  # rounded to FP16, it is the same predictor
     true = pictures["mask"] > 0
+    masks = (of.probability >= deblurrer.threshold for of in (base, result))
+    finer, coarser = (overlap(mask, true).iou for mask in masks)
+    assert finer >= coarser + 0.1
     gained = psnr(base.image, pictures["sharp"], true) - psnr(result.image, pictures["sharp"], true)
-    assert gained >= 1
+    assert gained >= 0.5

@@ -105,7 +105,7 @@ def measure_parity(
     """
     opened = open_runners(list(graphs.values()), backend=DEFAULT_BACKEND)
     runners = dict(zip(graphs, opened, strict=True))
-    folded, gathered = DeployedMask(network.mask_predictor), DeployedRestore(network)
+    folded, gathered = DeployedMask(network), DeployedRestore(network)
     errors: dict[str, float] = {}
 
     def record(stage: str, case: Case, error: float) -> None:
@@ -121,7 +121,7 @@ def measure_parity(
         surroundings = pad_image(case.image)
         padded = torch.from_numpy(mask_graph_image(surroundings))
         with torch.no_grad():
-            probability = network.mask_predictor(padded).sigmoid()
+            probability = network.predict_padded_mask(padded).sigmoid()
             folded_probability = folded(padded)
         record("mask: batch norms folded", case, _apart(probability, folded_probability))
         output = runners["mask"].run({"image": padded.numpy()})["mask"]

@@ -24,7 +24,7 @@ from m2a.graphs.contract import ALL_CONTRACTS, IR_VERSION, LEVELS, OPSET, Port, 
 from m2a.graphs.int32_indices import gather_with_int32
 from m2a.models.dense import DenseRestorer
 from m2a.models.gathered import Tables
-from m2a.models.mask_predictor import MaskPredictor, fold_batch_norm
+from m2a.models.mask_predictor import fold_batch_norm, predict_logits
 from m2a.models.network import M2AENet
 from m2a.models.reparameterize import gathered_restorer
 
@@ -32,15 +32,15 @@ from m2a.models.reparameterize import gathered_restorer
 class DeployedMask(nn.Module):
     """The graph `mask`: image → probability, batch norms folded."""
 
-    def __init__(self, predictor: MaskPredictor) -> None:
+    def __init__(self, network: M2AENet) -> None:
         super().__init__()
-        self.predictor = copy.deepcopy(predictor).eval()
+        self.predictor = copy.deepcopy(network.mask_predictor).eval()
+        self.mirrored = network.config.mask_mirrored
         fold_batch_norm(self.predictor)
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps f32 [1, 3, H, W] to a probability [1, 1, H, W]."""
-        logits: Tensor = self.predictor(image)
-        return logits.sigmoid()
+        return predict_logits(self.predictor, image, mirrored=self.mirrored).sigmoid()
 
 
 class DeployedRestore(nn.Module):
@@ -71,7 +71,7 @@ def pack(inputs: tuple[Tensor, ...]) -> Tables:
 
 def trace_mask(network: M2AENet) -> onnx.ModelProto:
     """Exports the mask predictor, simplified and checked against its contract."""
-    return _trace(DeployedMask(network.mask_predictor), "mask", {"H": 96, "W": 128})
+    return _trace(DeployedMask(network), "mask", {"H": 96, "W": 128})
 
 
 def trace_restore(network: M2AENet) -> onnx.ModelProto:

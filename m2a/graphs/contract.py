@@ -25,7 +25,10 @@ IR_VERSION = 10
 
 LEVELS = 4
 
-MASK_OPERATORS = frozenset({"Add", "Conv", "DepthToSpace", "Relu", "Sigmoid", "Sub"})
+MASK_OPERATORS = frozenset(
+    {"Add", "Concat", "Conv", "DepthToSpace", "Mul", "Relu", "Sigmoid", "Slice", "Split", "Sub"}
+)
+"""Concat, Mul, Slice and Split where the mask is predicted from the mirror image too."""
 
 RESTORE_OPERATORS = frozenset(
     {

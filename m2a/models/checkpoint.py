@@ -3,7 +3,8 @@
 Ours are safetensors files whose header tells the configuration. Read are also `.pth`/`.pt` files
 (`torch.load` with `weights_only=True`, so nothing is executed): a state dict, bare or under one of
 the usual keys, with or without a `module.` prefix. A configuration that is stored beside it is not
-needed and not looked at: every field follows from the shapes, and the shapes are what runs.
+needed and not looked at: the fields follow from the shapes, and the shapes are what runs. Only
+`mask_mirrored` shows in no shape: the header of our files says it, and others are not mirrored.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,11 +94,19 @@ def open_checkpoint(path: Path) -> Checkpoint:
         path: a `.safetensors`, `.pth` or `.pt` file.
 
     Raises:
-        CheckpointError: as `load_checkpoint`, or the header's entry is not a JSON object.
+        CheckpointError: as `load_checkpoint`.
     """
     content = read_checkpoint_file(path)
     network = parse_checkpoint(content, path)
     header = _read_header(content, path) if path.suffix == ".safetensors" else {}
+    # The one thing of a configuration that no weight's shape tells.
+    config = header.get("config")
+    mirrored = config.get("mask_mirrored", False) if isinstance(config, dict) else False
+    if not isinstance(mirrored, bool):
+        raise CheckpointError(
+            f"{path}: its header's config.mask_mirrored is {mirrored!r:.60}, expected true or false"
+        )
+    network.config = replace(network.config, mask_mirrored=mirrored)
     return Checkpoint(network=network, header=header, content=content)
 
 
@@ -115,10 +125,10 @@ def load_checkpoint(path: Path) -> M2AENet:
         The network, f32, on the CPU.
 
     Raises:
-        CheckpointError: the file is missing or not a checkpoint, or its weights do not fit
-            M2AENet; the message lists what did not match.
+        CheckpointError: the file is missing or not a checkpoint, its weights do not fit M2AENet
+            (the message lists what did not match), or its header's entry is not a JSON object.
     """
-    return parse_checkpoint(read_checkpoint_file(path), path)
+    return open_checkpoint(path).network
 
 
 def read_checkpoint_file(path: Path) -> bytes:
@@ -143,10 +153,10 @@ def parse_checkpoint(content: bytes, path: Path) -> M2AENet:
         path: the file's name, which tells the format and stands in messages.
 
     Returns:
-        The network, f32, on the CPU, in evaluation mode.
+        The network, f32, on the CPU, in evaluation mode, by the shapes of the weights alone.
 
     Raises:
-        CheckpointError: as `load_checkpoint`.
+        CheckpointError: it is not a checkpoint, or its weights do not fit M2AENet.
     """
     state = _read(content, path)
     state = {_unwrapped(name): tensor for name, tensor in state.items()}
@@ -194,7 +204,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def infer_config(state: Mapping[str, Tensor]) -> M2AENetConfig:
-    """Recovers the configuration from the shapes of the weights.
+    """Recovers the configuration from the shapes of the weights, as far as they tell.
 
     Raises:
         KeyError: a weight that determines the configuration is missing; its name.

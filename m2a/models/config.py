@@ -24,7 +24,7 @@ MAX_QUADRATIC = 16.0
 
 @dataclass(frozen=True, kw_only=True)
 class M2AENetConfig:
-    """Everything that determines the shapes of M2AENet's weights.
+    """Everything that determines what M2AENet's weights compute: their shapes, and `mask_mirrored`.
 
     Attributes:
         width: channels of the restorer at level 0; they double per level. Even, at least 2.
@@ -35,6 +35,8 @@ class M2AENetConfig:
         mask_stem_width: channels of the mask predictor at stride 2.
         mask_widths: channels of the mask predictor at strides 4, 8, 16 and 32.
         mask_blocks: residual blocks of the mask predictor's encoder at those strides.
+        mask_mirrored: whether the mask is predicted from the picture and its mirror image, by the
+            mean of both logits. Twice the arithmetic; in training the predictor sees one of them.
 
     Raises:
         ValueError: a field is out of its range.
@@ -46,6 +48,7 @@ class M2AENetConfig:
     mask_stem_width: int = 16
     mask_widths: tuple[int, int, int, int] = (16, 32, 64, 128)
     mask_blocks: tuple[int, int, int, int] = (0, 1, 1, 2)
+    mask_mirrored: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 2 or self.width % 2:
@@ -59,6 +62,8 @@ class M2AENetConfig:
             )
         if self.mask_stem_width < 1:
             raise ValueError(f"mask_stem_width must be at least 1, found {self.mask_stem_width}")
+        if type(self.mask_mirrored) is not bool:
+            raise ValueError(f"mask_mirrored must be true or false, found {self.mask_mirrored!r}")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -106,7 +111,8 @@ PRESETS = {
         mask_stem_width=32,
         mask_widths=(48, 64, 128, 192),
         mask_blocks=(1, 2, 2, 3),
+        mask_mirrored=True,
     ),
 }
-"""The two sizes of DESIGN section 3. The mask predictor of `base` has grown with its restorer, which a
-better mask helps more and beside which it costs less."""
+"""The two sizes of DESIGN section 3. The mask predictor of `base` has grown with its restorer: a
+better mask helps it more, and beside it costs less."""

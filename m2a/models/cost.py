@@ -28,7 +28,8 @@ class Cost:
 
 def count_cost(config: M2AENetConfig) -> Cost:
     """Counts the arithmetic of a configuration."""
-    return Cost(mask=2 * _mask_products(config), restore=2 * _restore_products(config))
+    looks = 2 if config.mask_mirrored else 1
+    return Cost(mask=2 * looks * _mask_products(config), restore=2 * _restore_products(config))
 
 
 def _mask_products(config: M2AENetConfig) -> float:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m2a.models.config import MULTIPLE, M2AENetConfig
-from m2a.models.mask_predictor import MaskPredictor
+from m2a.models.mask_predictor import MaskPredictor, predict_logits
 from m2a.models.restorer import STEM_RADIUS, Restoration, Restorer
 
 
@@ -49,8 +49,12 @@ class M2AENet(nn.Module):
         Returns:
             f32 [B, 1, H, W].
         """
-        logits: Tensor = self.mask_predictor(reflect_pad(image).image)
+        logits = self.predict_padded_mask(reflect_pad(image).image)
         return logits[..., : image.shape[2], : image.shape[3]]
+
+    def predict_padded_mask(self, image: Tensor) -> Tensor:
+        """Returns the blur logits f32 [B, 1, H, W] of an image whose sides 32 divides."""
+        return predict_logits(self.mask_predictor, image, mirrored=self.config.mask_mirrored)
 
     def restore(self, image: Tensor, mask: Tensor) -> Restoration:
         """Returns the residual and the motion at the active pixels, zero elsewhere.

@@ -50,6 +50,13 @@ class JsonFields:
             self.refuse(key, " or ".join(_NAMES[kind] for kind in types))
         return value
 
+    def flag(self, key: str) -> bool:
+        """True or false; false where the object does not say."""
+        value = self.content.get(key, False)
+        if not isinstance(value, bool):
+            self.refuse(key, "true or false")
+        return value
+
     def number(self, key: str) -> float:
         """An integer or a fraction, as a float."""
         value = self.get(key, float, int)

@@ -42,12 +42,14 @@ class NetworkShape:
         blocks: blocks of the restorer at levels 0…3.
         mask_stem_width: channels of the mask predictor at stride 2.
         mask_blocks: blocks of the mask predictor at strides 4, 8, 16 and 32.
+        mask_mirrored: whether it sees the picture and its mirror image, at the same time.
     """
 
     width: int
     blocks: tuple[int, int, int, int]
     mask_stem_width: int
     mask_blocks: tuple[int, int, int, int]
+    mask_mirrored: bool = False
 
     @property
     def mask_halo(self) -> int:
@@ -78,7 +80,7 @@ class NetworkShape:
     @property
     def mask_bytes(self) -> int:
         """Memory of the mask graph per pixel, measured in ONNX Runtime on a CPU and rounded up."""
-        return 32 + 4 * self.mask_stem_width
+        return (32 + 4 * self.mask_stem_width) * (2 if self.mask_mirrored else 1)
 
     @property
     def area_bytes(self) -> int:

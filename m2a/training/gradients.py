@@ -128,7 +128,7 @@ class Gradients:
         thresholds = rng.uniform(*FALSE_ALARM_THRESHOLDS, len(chosen))
         rows = torch.from_numpy(chosen).to(self._device)
         images = image_batch(crops.blurred[rows]).to(memory_format=torch.channels_last)
-        logits = self._network.mask_predictor(images)
+        logits = self._network.predict_padded_mask(images)
         threshold = torch.from_numpy(thresholds).to(logits)[:, None, None]
         predicted = torch.zeros_like(crops.label, dtype=torch.bool)
         predicted[rows] = dilate(logits[:, 0].sigmoid() >= threshold, DEFAULT_DILATE)

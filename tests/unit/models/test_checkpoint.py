@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,16 @@ def test_safetensors_without_a_configuration_are_inferred(tiny_network, state, t
     ],
 )
 def test_the_inferred_configuration_is_the_true_one(config):
-    assert infer_config(random_network(config, seed=0).state_dict()) == config
+    """All of it but what no shape tells."""
+    found = infer_config(random_network(config, seed=0).state_dict())
+    assert found == replace(config, mask_mirrored=False)
+
+
+def test_a_header_that_does_not_say_whether_the_mask_is_mirrored_is_refused(state, tmp_path):
+    header = json.dumps({"config": {"mask_mirrored": "yes"}})
+    save_file(state, tmp_path / "w.safetensors", {HEADER: header})
+    with pytest.raises(CheckpointError, match=r"mask_mirrored is 'yes', expected true or false"):
+        load_checkpoint(tmp_path / "w.safetensors")
 
 
 def test_half_precision_weights_load_as_float32(state, tmp_path):

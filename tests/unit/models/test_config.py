@@ -55,6 +55,7 @@ def test_an_unknown_field_is_named():
         ("mask_blocks", (0, 0, -1, 0)),
         ("trajectory_points", 1),
         ("mask_stem_width", 0),
+        ("mask_mirrored", 1),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(field, value):

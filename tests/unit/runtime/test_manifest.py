@@ -71,6 +71,17 @@ def test_an_invalid_field_is_refused_by_name(edit, field, value):
         open_bundle(folder)
 
 
+def test_whether_the_mask_is_mirrored_is_true_or_false(edit):
+    folder = edit(lambda manifest: manifest["model"]["config"].update(mask_mirrored="no"))
+    with pytest.raises(BundleError, match="mask_mirrored must be true or false, found 'no'"):
+        open_bundle(folder)
+
+
+def test_a_bundle_that_does_not_say_it_is_not_mirrored(edit):
+    folder = edit(lambda manifest: manifest["model"]["config"].pop("mask_mirrored"))
+    assert not open_bundle(folder).network.mask_mirrored
+
+
 @pytest.mark.parametrize("field", ["schema", "threshold", "dilate", "graphs", "reference"])
 def test_a_missing_field_is_named(edit, field):
     folder = edit(lambda manifest: manifest.pop(field))

@@ -60,6 +60,11 @@ def test_the_grown_network_computes_the_same(grow, arguments):
         assert (found - expected).abs().max() < added * max(1.0, expected.std())
 
 
+def test_a_mirrored_mask_is_asked_for(grow):
+    assert grow("--blocks", "1,1,1,2", "--mask-mirrored").exit_code == 0
+    assert load_checkpoint(Path("grown.safetensors")).config.mask_mirrored
+
+
 @pytest.mark.parametrize("arguments", GROWTHS.values(), ids=GROWTHS)
 def test_what_is_new_can_learn(grow, arguments):
     assert grow(*arguments).exit_code == 0
