@@ -7,9 +7,12 @@ ReLU, which at zero itself would pass no gradient on. A wider restorer has each 
 times; what reads a channel reads its copies in random shares that add up to one, so that each copy
 has a gradient of its own and they part in training.
 
+`--mask-mirrored` alone changes what is computed: the mask is predicted from the mirror image too.
+
     python recipes/grow.py checkpoints/small.safetensors -o grown.safetensors --blocks 1,2,2,2
     python recipes/grow.py checkpoints/small.safetensors -o base.safetensors \
-        --width 32 --blocks 2,2,4,4
+        --width 32 --blocks 2,2,4,4 --mask-stem-width 32 --mask-widths 48,64,128,192 \
+        --mask-blocks 1,2,2,3 --mask-mirrored
     python recipes/grow.py checkpoints/small.safetensors -o wider-mask.safetensors \
         --mask-stem-width 32 --mask-widths 48,64,96,128 --mask-blocks 1,1,1,2
 """
@@ -90,8 +93,8 @@ def main(
         grown = grow(network, config)
     except (M2AError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    told = mask_settings(header)  # it predicts the same
-    told["training"] = [{"grown_from": header.get("training"), "seed": seed}]
+    told = mask_settings(header)  # it predicts the same, or nearly, in the mirror too
+    told["training"] = [{"grown_from": header.get("training"), "changes": changes, "seed": seed}]
     save_checkpoint(grown, output, metadata=told)
 
 
@@ -101,7 +104,7 @@ def grow(network: M2AENet, config: M2AENetConfig) -> M2AENet:
     Args:
         network: the network; left as it is.
         config: `network.config` with `blocks`, `mask_stem_width`, `mask_widths` or `mask_blocks` as
-            large or larger, or `width` a multiple.
+            large or larger, or `width` a multiple; `mask_mirrored` may differ, and is taken over.
 
     Returns:
         The grown network, in evaluation mode; what is new in it is random, from torch's generator.

@@ -148,6 +148,8 @@ def _print(bundle: Bundle, sizes: Mapping[str, int]) -> None:
         if isinstance(count, int) and isinstance(flop, (int, float)):
             kilo = flop / 1000
             click.echo(f"  {part:8} {count:>10,} parameters, {kilo:.1f} kFLOP per pixel it runs on")
+    if bundle.network.mask_mirrored:
+        click.echo("  the mask is predicted from the picture and its mirror image")
     click.echo(
         f"  a pixel is restored where its blur probability is at least {bundle.threshold:g}, "
         f"and {bundle.dilate} pixels around"

@@ -26,9 +26,9 @@ IR_VERSION = 10
 LEVELS = 4
 
 MASK_OPERATORS = frozenset(
-    {"Add", "Concat", "Conv", "DepthToSpace", "Mul", "Relu", "Sigmoid", "Slice", "Split", "Sub"}
+    {"Add", "Concat", "Conv", "DepthToSpace", "Mul", "Relu", "Sigmoid", "Slice", "Sub"}
 )
-"""Concat, Mul, Slice and Split where the mask is predicted from the mirror image too."""
+"""Concat, Mul and Slice where the mask is predicted from the mirror image too."""
 
 RESTORE_OPERATORS = frozenset(
     {

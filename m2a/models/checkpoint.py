@@ -126,7 +126,8 @@ def load_checkpoint(path: Path) -> M2AENet:
 
     Raises:
         CheckpointError: the file is missing or not a checkpoint, its weights do not fit M2AENet
-            (the message lists what did not match), or its header's entry is not a JSON object.
+            (the message lists what did not match), or its header's entry is not a JSON object, or
+            says of `config.mask_mirrored` neither true nor false.
     """
     return open_checkpoint(path).network
 

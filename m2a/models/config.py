@@ -36,7 +36,8 @@ class M2AENetConfig:
         mask_widths: channels of the mask predictor at strides 4, 8, 16 and 32.
         mask_blocks: residual blocks of the mask predictor's encoder at those strides.
         mask_mirrored: whether the mask is predicted from the picture and its mirror image, by the
-            mean of both logits. Twice the arithmetic; in training the predictor sees one of them.
+            mean of both logits, for twice the arithmetic. While it is trained the predictor sees
+            one picture at a time, end to end too; the false alarms of a recipe are those of both.
 
     Raises:
         ValueError: a field is out of its range.

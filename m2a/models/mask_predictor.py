@@ -1,7 +1,7 @@
 """The mask predictor: which pixels are visibly motion-blurred (paper: blur-aware mask predictor).
 
 It is the only dense part of the method, so it must stay cheaper than the restoration at 10 %
-coverage: 3.6 kFLOP per pixel in `small`, 39.6 in `base`. It is a U-Net that starts at stride 4,
+coverage: 3.6 kFLOP per pixel in `small`, 39.5 in `base`. It is a U-Net that starts at stride 4,
 with no global operation, so that a pixel's logit depends on a bounded neighbourhood alone and an
 image may be processed in parts. Upsampling is a 1×1 convolution followed by a pixel shuffle: unlike
 interpolation it needs no size at run time.

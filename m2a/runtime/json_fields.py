@@ -50,9 +50,9 @@ class JsonFields:
             self.refuse(key, " or ".join(_NAMES[kind] for kind in types))
         return value
 
-    def flag(self, key: str) -> bool:
-        """True or false; false where the object does not say."""
-        value = self.content.get(key, False)
+    def flag(self, key: str, *, default: bool) -> bool:
+        """True or false; `default` where the object does not say."""
+        value = self.content.get(key, default)
         if not isinstance(value, bool):
             self.refuse(key, "true or false")
         return value

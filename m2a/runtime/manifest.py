@@ -171,7 +171,7 @@ def _network(config: JsonFields) -> NetworkShape:
         blocks=_blocks(config, "blocks"),
         mask_stem_width=_channels(config, "mask_stem_width"),
         mask_blocks=_blocks(config, "mask_blocks"),
-        mask_mirrored=config.flag("mask_mirrored"),  # older bundles do not say
+        mask_mirrored=config.flag("mask_mirrored", default=False),  # older bundles do not say
     )
 
 

@@ -79,7 +79,10 @@ class NetworkShape:
 
     @property
     def mask_bytes(self) -> int:
-        """Memory of the mask graph per pixel, measured in ONNX Runtime on a CPU and rounded up."""
+        """Memory of the mask graph per pixel, measured in ONNX Runtime on a CPU and rounded up.
+
+        With the mirror image it is at most twice as much.
+        """
         return (32 + 4 * self.mask_stem_width) * (2 if self.mask_mirrored else 1)
 
     @property

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from m2a.errors import TrainingError
 from m2a.files import atomic_file
-from m2a.models.checkpoint import mask_settings, save_checkpoint
+from m2a.models.checkpoint import infer_config, mask_settings, save_checkpoint
 from m2a.models.network import M2AENet
 from m2a.training.config import TrainingConfig
 from m2a.training.gradients import MEASURED, Gradients
@@ -201,6 +201,7 @@ class Trainer:
     def save(self, run: Path) -> Path:
         """Writes `state.pt`, to resume from, and `model.safetensors`; returns the latter's path."""
         state = {
+            "configuration": self._config.network.to_json(),
             "history": json.dumps(self._recipes()),
             "mask_settings": json.dumps(self._mask_settings),
             "step": self._step,
@@ -246,6 +247,10 @@ class Trainer:
         default = TrainingConfig().to_json()  # of fields that are younger than the state
         stored = {**stored, "synthesis": with_defaults(stored["synthesis"])}
         changed = sorted(n for n in _FIXED if stored.get(n, default[n]) != asked[n])
+        # A preset may have changed since; older states tell by their shapes alone.
+        trained = state.get("configuration") or infer_config(state["network"]).to_json()
+        if not changed and trained != self._config.network.to_json():
+            changed = [f"the network that model = {self._config.model!r} names"]
         if changed:
             raise TrainingError(
                 f"{path} was trained with other values of {changed}; "
@@ -273,7 +278,9 @@ class Trainer:
         Raises:
             TrainingError: it is of another configuration, or has no such module.
         """
-        if network.config != self._network.config:
+        # From which pictures a mask is predicted is no matter of weights: the recipe's word holds.
+        mirrored = self._network.config.mask_mirrored
+        if replace(network.config, mask_mirrored=mirrored) != self._network.config:
             raise TrainingError(
                 f"{name} holds the {network.config.name} network "
                 f"{network.config.to_json()}, the recipe asks for {self._config.network.to_json()}"

@@ -81,7 +81,7 @@ def test_a_logit_depends_on_a_bounded_neighbourhood(tiny_network):
 
 @pytest.mark.parametrize(("name", "most"), [("small", 4_000), ("base", 40_000)])
 def test_the_predictor_is_cheaper_than_the_restoration_at_10_percent(name, most):
-    """The only dense part: it is paid for on every pixel."""
+    """The only dense part: it is paid for on every pixel. `most`, FLOP, is what was agreed on."""
     cost = count_cost(PRESETS[name])
     assert cost.mask <= most
     assert cost.mask <= 0.1 * cost.restore

@@ -99,7 +99,8 @@ def test_the_history_goes_on(grow):
     assert grow("--blocks", "1,1,1,2", "--seed", "7").exit_code == 0
     with safe_open("grown.safetensors", framework="pt") as file:
         header = json.loads(file.metadata()[HEADER])
-    assert header["training"] == [{"grown_from": [{"recipe": 1}], "seed": 7}]
+    changes = {"blocks": [1, 1, 1, 2]}
+    assert header["training"] == [{"grown_from": [{"recipe": 1}], "changes": changes, "seed": 7}]
     assert header["threshold"] == 0.2
 
 

@@ -26,7 +26,7 @@ from m2a.models.checkpoint import HEADER, MASK_SETTINGS, load_checkpoint, open_c
 from m2a.models.gathered import GatheredRestorer
 from m2a.models.reparameterize import reparameterize
 from m2a.training.batches import restoration_batch, restoration_masks
-from m2a.training.config import PARTS
+from m2a.training.config import PARTS, TrainingConfig
 from m2a.training.losses import trajectory_loss
 from m2a.training.optimizer import build_optimizer
 from m2a.training.records import SHARD_SAMPLES
@@ -241,6 +241,27 @@ def test_a_restorer_in_bfloat16_is_refused_before_anything_is_rendered(tmp_path)
 def test_a_checkpoint_of_another_network_is_refused(pool, tmp_path):
     with pytest.raises(TrainingError, match=r"other\.safetensors"):
         Trainer(RECIPE, pool).begin_from(M2AENet(PRESETS["base"]), name="other.safetensors")
+
+
+def test_a_checkpoint_trains_on_whether_its_mask_was_mirrored_or_not(pool):
+    source = M2AENet(replace(TINY, mask_mirrored=True))
+    trainer = Trainer(RECIPE, pool)
+    trainer.begin_from(source, name="mirrored.safetensors")
+    assert_same_weights(trainer.average, source)
+    assert not trainer.average.config.mask_mirrored
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("change", [{"mask_stem_width": 8}, {"mask_mirrored": True}])
+def test_a_run_of_a_preset_that_has_changed_is_refused(pool, tmp_path, monkeypatch, change, told):
+    Trainer(RECIPE, pool).save(tmp_path)
+    if not told:  # as states were written before they told
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        del state["configuration"]
+        torch.save(state, tmp_path / "state.pt")
+    monkeypatch.setattr(TrainingConfig, "network", property(lambda _: replace(TINY, **change)))
+    with pytest.raises(TrainingError, match=f"the network that model = '{RECIPE.model}' names"):
+        Trainer(RECIPE, pool).resume(tmp_path)
 
 
 def test_the_seed_decides_the_weights(pool, tmp_path):
