@@ -58,6 +58,8 @@ def command(
 
         def report(progress: Progress) -> None:
             remaining = (config.steps - progress.step) * progress.seconds_per_step
+            if config.minutes:
+                remaining = min(remaining, 60 * config.minutes * (1 - progress.share))
             bar.at(
                 progress.step,
                 f"mask loss {progress.mask_loss:.3f}  IoU {progress.mask_iou:.2f}  "

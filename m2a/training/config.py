@@ -53,6 +53,9 @@ class TrainingConfig:
         precondition_every: steps between updates of `soap`'s eigenbasis, each a QR decomposition
             for every axis that is not too long for one.
         steps: optimisation steps.
+        minutes: end after so many even where steps are left, the rates falling so that they are at
+            their end by then; 0 leaves it to the steps. What the run took before it was stopped
+            counts. No two such runs are alike.
         batch: crops per step for the mask predictor.
         active_pixels: active pixels per step for the restorer, about.
         learning_rate: peak rate of the restorer; cosine decay to 1 % of it.
@@ -111,6 +114,7 @@ class TrainingConfig:
     optimizer: str = "adamw"
     precondition_every: int = 10
     steps: int = 20_000
+    minutes: float = 0.0
     batch: int = 16
     active_pixels: int = 45_000
     learning_rate: float = 1e-3
@@ -215,6 +219,7 @@ class TrainingConfig:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, found {getattr(self, name)}")
         for name in (
+            "minutes",
             "warmup",
             "weight_decay",
             "mask_jitter",

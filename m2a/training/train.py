@@ -95,7 +95,7 @@ def train(
                 report(progress)
                 # By the step alone, so that a resumed run validates where an unkilled one does.
                 due = progress.step % config.checkpoint_every < LOG_STEPS
-                if validation is not None and (due or progress.step == config.steps):
+                if validation is not None and (due or progress.share == 1):
                     validated(progress.step, _validate(validation, trainer, run, board))
     return trainer.save(run)
 

@@ -40,6 +40,8 @@ class Progress:
 
     Attributes:
         step: steps done.
+        share: of the training that is done, by the steps or, with `minutes`, by the clock; 1 at its
+            end.
         samples: rendered samples at hand.
         mask_loss: of the mask predictor.
         mask_iou: of the prediction at 0.5 with the visible blur, pixels weighted as in the loss.
@@ -50,6 +52,7 @@ class Progress:
     """
 
     step: int
+    share: float
     samples: int
     mask_loss: float
     mask_iou: float
@@ -93,6 +96,8 @@ class Trainer:
         self._optimizer = build_optimizer(self._network, config)
         self._step = 0
         self._began = 0
+        self._seconds = 0.0  # before this trainer
+        self._started: float | None = None
         self._history: list[dict[str, Any]] = []
         self._mask_settings: dict[str, Any] = {}
 
@@ -108,15 +113,18 @@ class Trainer:
 
     def steps(self, run: Path) -> Iterator[Progress]:
         """Runs the remaining steps; yields the progress every 50, and saves checkpoints."""
-        totals, since, began = self._no_totals(), self._step, time.perf_counter()
-        checked = self._step
-        while self._step < self._config.steps:
+        self._seconds = self._trained_seconds()
+        self._started = began = time.perf_counter()
+        totals, since, checked = self._no_totals(), self._step, self._step
+        share = self._share()
+        while share < 1:
             if not self._pool.complete and self._step % POOL_REFRESH_STEPS == 0:
                 self._pool.refresh()
             totals += self._train_step()
             self._step += 1
+            share = self._share()
             save = self._step % self._config.checkpoint_every == 0
-            report = self._step % LOG_STEPS == 0 or self._step == self._config.steps
+            report = self._step % LOG_STEPS == 0 or share == 1
             # Reading them waits for the device: a GPU is asked as seldom as it is reported.
             if save or report or self._device.type == "cpu":
                 self._refuse_what_is_not_finite(totals, since=checked)
@@ -124,11 +132,23 @@ class Trainer:
             if save:
                 self.save(run)
             if report:
-                progress = self._progress(totals, since, time.perf_counter() - began)
+                progress = self._progress(totals, since, share, time.perf_counter() - began)
                 with (run / "log.jsonl").open("a", encoding="utf-8") as log:
                     log.write(json.dumps(vars(progress)) + "\n")
                 yield progress
                 totals, since, began = self._no_totals(), self._step, time.perf_counter()
+
+    def _share(self) -> float:
+        """How much of the training is done, at most 1."""
+        by_steps = self._step / self._config.steps
+        by_clock = 0.0
+        if self._config.minutes:
+            by_clock = self._trained_seconds() / (60 * self._config.minutes)
+        return min(max(by_steps, by_clock), 1.0)
+
+    def _trained_seconds(self) -> float:
+        now = 0.0 if self._started is None else time.perf_counter() - self._started
+        return self._seconds + now
 
     def _no_totals(self) -> Tensor:
         count = len(MEASURED) + len(self._config.parts)
@@ -148,12 +168,13 @@ class Trainer:
                 "intact: lower the learning rates"
             )
 
-    def _progress(self, totals: Tensor, since: int, seconds: float) -> Progress:
+    def _progress(self, totals: Tensor, since: int, share: float, seconds: float) -> Progress:
         measured = totals[: len(MEASURED)].tolist()
         mask, overlap, union, reconstruction, before, after = measured
         count = self._step - since
         return Progress(
             step=self._step,
+            share=share,
             samples=len(self._pool),
             mask_loss=mask / count,
             mask_iou=overlap / max(union, 1.0),
@@ -181,8 +202,7 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         config = self._config
-        progress = self._step / config.steps
-        decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+        decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self._share()))
         factor = decay * min(1.0, (self._step + 1) / max(config.warmup, 1))
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor
@@ -205,6 +225,7 @@ class Trainer:
             "history": json.dumps(self._recipes()),
             "mask_settings": json.dumps(self._mask_settings),
             "step": self._step,
+            "seconds": self._trained_seconds(),
             "network": self._network.state_dict(),
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -257,6 +278,7 @@ class Trainer:
                 "give another run folder, or the recipe that began it"
             )
         self._step = self._began = state["step"]
+        self._seconds = state.get("seconds", 0.0)
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
         # The moments are the state's, the rates and the decay the recipe's.
