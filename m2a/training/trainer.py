@@ -96,8 +96,7 @@ class Trainer:
         self._optimizer = build_optimizer(self._network, config)
         self._step = 0
         self._began = 0
-        self._seconds = 0.0  # before this trainer
-        self._started: float | None = None
+        self._seconds = 0.0  # of training, as `minutes` counts them
         self._history: list[dict[str, Any]] = []
         self._mask_settings: dict[str, Any] = {}
 
@@ -113,8 +112,7 @@ class Trainer:
 
     def steps(self, run: Path) -> Iterator[Progress]:
         """Runs the remaining steps; yields the progress every 50, and saves checkpoints."""
-        self._seconds = self._trained_seconds()
-        self._started = began = time.perf_counter()
+        began = last = time.perf_counter()
         totals, since, checked = self._no_totals(), self._step, self._step
         share = self._share()
         while share < 1:
@@ -122,6 +120,8 @@ class Trainer:
                 self._pool.refresh()
             totals += self._train_step()
             self._step += 1
+            now = time.perf_counter()
+            self._seconds, last = self._seconds + now - last, now
             share = self._share()
             save = self._step % self._config.checkpoint_every == 0
             report = self._step % LOG_STEPS == 0 or share == 1
@@ -141,14 +141,9 @@ class Trainer:
     def _share(self) -> float:
         """How much of the training is done, at most 1."""
         by_steps = self._step / self._config.steps
-        by_clock = 0.0
-        if self._config.minutes:
-            by_clock = self._trained_seconds() / (60 * self._config.minutes)
+        limit = 60 * self._config.minutes
+        by_clock = self._seconds / limit if limit else 0.0
         return min(max(by_steps, by_clock), 1.0)
-
-    def _trained_seconds(self) -> float:
-        now = 0.0 if self._started is None else time.perf_counter() - self._started
-        return self._seconds + now
 
     def _no_totals(self) -> Tensor:
         count = len(MEASURED) + len(self._config.parts)
@@ -225,7 +220,7 @@ class Trainer:
             "history": json.dumps(self._recipes()),
             "mask_settings": json.dumps(self._mask_settings),
             "step": self._step,
-            "seconds": self._trained_seconds(),
+            "seconds": self._seconds,
             "network": self._network.state_dict(),
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
