@@ -21,6 +21,7 @@ class Recipe:
         precision: of the bundle's graphs.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels of the dilation.
+        ensemble: turns of a picture over which the mean is taken.
         mask: `FULL` where all pixels are restored; None where they are predicted.
         suffix: of all outputs; None leaves the source's.
         quality: of JPEG, WebP and AVIF; None as the source.
@@ -31,6 +32,7 @@ class Recipe:
     precision: str
     threshold: float
     dilate: int
+    ensemble: int
     mask: str | None
     suffix: str | None
     quality: int | None
@@ -49,6 +51,7 @@ def recipe_of(
     precision: str,
     threshold: float | None,
     dilate: int | None,
+    ensemble: int = 1,
     suffix: str | None,
 ) -> Recipe:
     """The recipe of a bundle and the options of a run; None takes the bundle's own value.
@@ -63,6 +66,7 @@ def recipe_of(
         precision=precision,
         threshold=bundle.threshold if threshold is None else threshold,
         dilate=bundle.dilate if dilate is None else dilate,
+        ensemble=ensemble,
         mask=settings.mask,
         suffix=None if suffix is None else suffix.lower(),
         quality=settings.quality,

@@ -76,7 +76,7 @@ COVERAGES = "1,2,5,10,20,40,100"
     help="Compare with what --save wrote; exit with 1 where it became slower beyond noise.",
 )
 @overwrite_option
-@opening_options(precision=False)
+@opening_options(precision=False, ensemble=False)
 @json_option
 def command(
     image: Path | None,

@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from m2a.evaluation.sheet import draw_sheet
 from m2a.extras import check_extras
 from m2a.files import atomic_write, check_target
 from m2a.runtime.backends import extras_of
+from m2a.runtime.ensemble import mask_turns
 from m2a.runtime.images import Photo, check_output, write_photo
 
 _OF_A_BUNDLE = {
@@ -37,6 +38,7 @@ _OF_A_BUNDLE = {
     "backend": "--backend",
     "allow_fallback": "--allow-fallback",
     "precision": "--precision",
+    "ensemble": "--ensemble",
     "max_memory": "--max-memory",
 }
 """Options that say nothing about a checkpoint."""
@@ -182,22 +184,33 @@ class _Subject:
     description: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return "{0}, {backend}, {precision}, threshold {threshold:g}, dilation {dilate}".format(
+        told = "{0}, {backend}, {precision}, threshold {threshold:g}, dilation {dilate}".format(
             self.description.get("bundle", self.description.get("checkpoint")), **self.description
         )
+        turns = self.description["ensemble"]
+        return told if turns == 1 else f"{told}, mean of {turns} turns"
 
 
 def _bundle(opening: Opening) -> _Subject:
     deblurrer = opening.open()
+    arithmetic = Arithmetic.of_manifest(deblurrer.bundle.manifest)
+    if arithmetic is not None:
+        mirrored = deblurrer.bundle.network.mask_mirrored
+        arithmetic = replace(
+            arithmetic,
+            mask_passes=len(mask_turns(deblurrer.ensemble, mirrored=mirrored)),
+            restore_passes=deblurrer.ensemble,
+        )
     return _Subject(
         deblurrer=deblurrer,
-        arithmetic=Arithmetic.of_manifest(deblurrer.bundle.manifest),
+        arithmetic=arithmetic,
         description={
             "bundle": str(deblurrer.bundle.path),
             "backend": deblurrer.backend,
             "precision": deblurrer.precision,
             "threshold": deblurrer.threshold,
             "dilate": deblurrer.dilate,
+            "ensemble": deblurrer.ensemble,
         },
     )
 
@@ -221,6 +234,7 @@ def _checkpoint(path: Path, opening: Opening) -> _Subject:
             "precision": "fp32",
             "threshold": deblurrer.threshold,
             "dilate": deblurrer.dilate,
+            "ensemble": 1,
         },
     )
 

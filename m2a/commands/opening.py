@@ -41,6 +41,7 @@ class Opening:
         precision: which of the bundle's graphs; `auto` for the best verified ones.
         threshold: a pixel is active from this probability; None for the bundle's.
         dilate: radius in pixels by which the mask is widened; None for the bundle's.
+        ensemble: turns of a picture over which the mean is taken.
         max_memory: bytes that the graphs may take at a time; None for a share of what is free.
         threads: that compute; None for the cores that the process may use.
 
@@ -54,15 +55,20 @@ class Opening:
     precision: str = "auto"
     threshold: float | None
     dilate: int | None
+    ensemble: int = 1
     max_memory: int | None
     threads: int | None
 
     def __post_init__(self) -> None:
         from m2a.runtime.backends import check_backend
         from m2a.runtime.deblurrer import check_active
+        from m2a.runtime.ensemble import check_ensemble
+        from m2a.runtime.loading import check_pipeline
 
         check_backend(self.backend)
         check_active(self.threshold, self.dilate)
+        check_ensemble(self.ensemble)
+        check_pipeline(self.backend, self.ensemble)
 
     def find(self) -> Bundle:
         """Opens the bundle and says on standard error which it is, where it was not named.
@@ -99,13 +105,14 @@ def tell_fallback(deblurrer: Deblurrer) -> None:
 
 
 def opening_options(
-    *, precision: bool = True
+    *, precision: bool = True, ensemble: bool = True
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options of an `Opening`, which the command gets as its argument `opening`.
 
     Args:
         precision: whether `--precision` is among them; a command that computes in several has an
             option of its own.
+        ensemble: whether `--ensemble` is.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,10 +124,23 @@ def opening_options(
 
         options: list[Callable[..., Any]] = [bundle_option, backend_options]
         options += [precision_option] if precision else []
-        options += [_active_options, resource_options]
+        options += [_active_options]
+        options += [_ensemble_option] if ensemble else []
+        options += [resource_options]
         return functools.reduce(lambda done, option: option(done), reversed(options), with_opening)
 
     return decorate
+
+
+_ensemble_option = click.option(
+    "--ensemble",
+    type=int,
+    default=1,
+    metavar="1|2|4|8",
+    show_default=True,
+    help="Compute a picture in as many turns, mirrored, upside down and transposed, and take the "
+    "mean: a better picture for as many times the computation. Not with tensorrt.",
+)
 
 
 def _active_options(command: Callable[..., Any]) -> Callable[..., Any]:

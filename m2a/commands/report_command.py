@@ -108,6 +108,7 @@ def _rendered(photos: list[Shown | Failed], deblurrer: Deblurrer, mask: str | No
         precision=deblurrer.precision,
         threshold=deblurrer.threshold,
         dilate=deblurrer.dilate,
+        ensemble=deblurrer.ensemble,
         mask=mask,
         versions=installed_versions(),
         made=datetime.now(timezone.utc),

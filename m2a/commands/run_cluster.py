@@ -147,6 +147,7 @@ def _planned(
         precision=precision,
         threshold=opening.threshold,
         dilate=opening.dilate,
+        ensemble=opening.ensemble,
         suffix=suffix,
     )
     work, manifest = plan_work(

@@ -21,10 +21,15 @@ class Arithmetic:
     Attributes:
         mask: FLOP per pixel.
         restore: FLOP per *active* pixel, where the mask is solid.
+        mask_passes: how many times a picture goes through the mask graph, in the turns of an
+            ensemble.
+        restore_passes: likewise through the restoration.
     """
 
     mask: float
     restore: float
+    mask_passes: int = 1
+    restore_passes: int = 1
 
     @classmethod
     def of_manifest(cls, manifest: Mapping[str, Any]) -> Arithmetic | None:
@@ -38,12 +43,14 @@ class Arithmetic:
         return cls(mask=mask, restore=restore)
 
     def share_at(self, coverage: float) -> float:
-        """Arithmetic over that of the same network with the restorer on every pixel.
+        """Arithmetic over that of the same network, once, with the restorer on every pixel.
 
         A lower bound: it counts solid masks, whose coarser levels have a quarter of the sites each;
         ragged ones have more.
         """
-        return (self.mask + coverage * self.restore) / (self.mask + self.restore)
+        mask = self.mask_passes * self.mask
+        restore = self.restore_passes * coverage * self.restore
+        return (mask + restore) / (self.mask + self.restore)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ class Provenance:
         precision: of these graphs.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask was then dilated.
+        ensemble: turns of a picture over which the mean was taken.
         mask: where the mask came from, as in `settings.Settings`.
         versions: name → version of what computed.
         made: when, with its time zone.
@@ -45,6 +46,7 @@ class Provenance:
     precision: str
     threshold: float
     dilate: int
+    ensemble: int = 1
     mask: str | None
     versions: Mapping[str, str]
     made: datetime
@@ -194,14 +196,17 @@ def _photo_facts(photo: Shown) -> dict[str, object]:
 
 
 def _settings(provenance: Provenance) -> dict[str, object]:
+    computed: dict[str, object] = {"Precision": provenance.precision}
+    if provenance.ensemble > 1:
+        computed["Ensemble"] = f"mean of {provenance.ensemble} turns"
     if provenance.mask is not None:
         mask = "all pixels" if provenance.mask == FULL else provenance.mask
-        return {"Mask": f"given: {mask}", "Precision": provenance.precision}
+        return {"Mask": f"given: {mask}", **computed}
     return {
         "Mask": "predicted",
         "Threshold": f"{provenance.threshold:g}",
         "Dilation": f"{provenance.dilate} pixels",
-        "Precision": provenance.precision,
+        **computed,
     }
 
 

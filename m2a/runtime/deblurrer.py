@@ -20,6 +20,7 @@ from m2a.errors import UsageError
 from m2a.machine.cores import usable_cores
 from m2a.runtime.backends import Runner
 from m2a.runtime.bundle import Bundle
+from m2a.runtime.ensemble import check_ensemble, logit, mask_turns, sigmoid, turns_of
 from m2a.runtime.graph_inputs import unit_planes, without_border
 from m2a.runtime.images import read_photo
 from m2a.runtime.parts import mask_parts, smallest_memory
@@ -73,6 +74,7 @@ class Deblurrer:
         precision_reason: why that one.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is then dilated.
+        ensemble: how many turns of a picture mask and residuals are the means of: 1, 2, 4 or 8.
         max_memory: bytes that the graphs may take at a time, about.
         gathered: restores packed active pixels.
         dense: restores by computing every pixel; None where the bundle has no such graph in this
@@ -89,10 +91,12 @@ class Deblurrer:
         precision: str,
         threshold: float,
         dilate: int,
+        ensemble: int = 1,
         max_memory: int,
         threads: int | None = None,
     ) -> None:
         check_active(threshold, dilate)
+        check_ensemble(ensemble)
         check_memory(bundle, max_memory)
         self.bundle = bundle
         self.backend = mask.backend
@@ -101,6 +105,7 @@ class Deblurrer:
         self.precision_reason = "asked for"
         self.threshold = threshold
         self.dilate = dilate
+        self.ensemble = ensemble
         self.max_memory = max_memory
         self._mask = mask
         self._workers = Workers(threads or usable_cores())
@@ -111,6 +116,8 @@ class Deblurrer:
         self.dense = dense and DenseRestoration(
             dense, bundle.network, max_memory=max_memory, workers=self._workers
         )
+        for restoration in filter(None, (self.gathered, self.dense)):
+            restoration.turns = turns_of(ensemble)
 
     def __repr__(self) -> str:
         return (
@@ -201,23 +208,33 @@ class Deblurrer:
         watch = watch or Stopwatch()
         height, width = picture.size
         probability = np.empty((height, width), np.float32)
-        parts = mask_parts(self.bundle.network, picture.box, memory=self.max_memory)
-        for box, outer in parts:
+        network = self.bundle.network
+        turns = mask_turns(self.ensemble, mirrored=network.mask_mirrored)
+        for box, outer in mask_parts(network, picture.box, memory=self.max_memory):
             with watch.stage("pad"):
-                image = unit_planes(
-                    without_border(picture.surroundings(outer)),
-                    picture.scale,
-                    workers=self._workers,
-                    buffer=self._image,
-                )
+                samples = without_border(picture.surroundings(outer))
+            logits = None
+            for turn in turns:
+                with watch.stage("pad"):
+                    image = unit_planes(
+                        turn.apply(samples),
+                        picture.scale,
+                        workers=self._workers,
+                        buffer=self._image,
+                    )
+                with watch.stage("mask"):
+                    found = turn.undo(self._mask.run({"image": image})["mask"][0, 0])
+                    # The box may reach into the padding; the picture ends before.
+                    inner = found[box.inside(outer).slices]
+                    inner = inner[: height - box.top, : width - box.left]
+                    # A NaN is below every threshold: unnoticed, the picture would count as sharp.
+                    check_finite(all_finite(inner), self.backend)
+                    if len(turns) > 1:
+                        logits = logit(inner) if logits is None else logits + logit(inner)
             with watch.stage("mask"):
-                found = self._mask.run({"image": image})["mask"][0, 0]
-                rows, columns = box.slices
-                # The box may reach into the padding; the picture ends before.
-                inner = found[box.inside(outer).slices][: height - box.top, : width - box.left]
-                probability[rows, columns] = inner
-                # A NaN is below every threshold: unnoticed, the picture would count as sharp.
-                check_finite(all_finite(inner), self.backend)
+                if logits is not None:
+                    inner = sigmoid(logits / np.float32(len(turns)))
+                probability[box.slices] = inner
         return probability
 
     def active(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from m2a.errors import BackendError, EngineError, MissingDependencyError
+from m2a.errors import BackendError, EngineError, MissingDependencyError, UsageError
 from m2a.extras import check_extras
 from m2a.machine.memory import read_memory
 from m2a.runtime.backends import (
+    BACKENDS,
     DEFAULT_BACKEND,
     PIPELINES,
     Runner,
@@ -38,6 +39,7 @@ class Opening:
     precision: str = AUTO
     threshold: float | None = None
     dilate: int | None = None
+    ensemble: int = 1
     allow_fallback: bool = False
     max_memory: int | None = None
     threads: int | None = None
@@ -58,6 +60,7 @@ def load(
     precision: str = AUTO,
     threshold: float | None = None,
     dilate: int | None = None,
+    ensemble: int = 1,
     allow_fallback: bool = False,
     max_memory: int | None = None,
     threads: int | None = None,
@@ -74,6 +77,9 @@ def load(
         threshold: a pixel is active where its probability is at least this; None takes the
             bundle's.
         dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
+        ensemble: 2, 4 or 8 computes a picture in as many turns, mirrored, upside down and
+            transposed, and takes the mean: better masks and restorations for as many times the
+            computation. The motion is that of the picture as it is. Not with `tensorrt`.
         allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error; `auto`
             is then what is best there.
         max_memory: bytes that one graph may take at a time, about, beside the picture and the
@@ -88,8 +94,8 @@ def load(
 
     Raises:
         BundleError: the bundle is missing or damaged.
-        UsageError: an argument is out of range, the memory does not suffice, or the bundle lacks
-            the precision.
+        UsageError: an argument is out of range, the memory does not suffice, the bundle lacks
+            the precision, or the backend does without an ensemble.
         BackendError: the backend cannot be used on this machine.
         EngineError: `tensorrt` found no engines that it may run; the message says what builds them.
         MissingDependencyError: a package that the backend needs is not installed.
@@ -101,6 +107,7 @@ def load(
         precision=precision,
         threshold=threshold,
         dilate=dilate,
+        ensemble=ensemble,
         allow_fallback=allow_fallback,
         max_memory=max_memory,
         threads=threads,
@@ -114,6 +121,7 @@ def open_bundle_on(
     precision: str = "fp32",
     threshold: float | None = None,
     dilate: int | None = None,
+    ensemble: int = 1,
     allow_fallback: bool = False,
     max_memory: int | None = None,
     threads: int | None = None,
@@ -129,6 +137,7 @@ def open_bundle_on(
         precision=precision,
         threshold=bundle.threshold if threshold is None else threshold,
         dilate=bundle.dilate if dilate is None else dilate,
+        ensemble=ensemble,
         max_memory=allowed_memory(bundle, max_memory),
         threads=threads,
         optimize=optimize,
@@ -156,6 +165,7 @@ def _open_on(
     precision: str,
     threshold: float,
     dilate: int,
+    ensemble: int,
     max_memory: int,
     threads: int | None,
     optimize: bool,
@@ -163,6 +173,7 @@ def _open_on(
     """Opens a bundle on one backend, in the precision that is chosen for that one."""
     chosen = precision_on(bundle, backend, precision)
     if backend in PIPELINES:
+        check_pipeline(backend, ensemble)
         deblurrer: Deblurrer = _pipeline(backend).open_on_gpu(
             bundle,
             precision=chosen.precision,
@@ -194,6 +205,7 @@ def _open_on(
         precision=chosen.precision,
         threshold=threshold,
         dilate=dilate,
+        ensemble=ensemble,
         max_memory=max_memory,
         threads=threads if optimize else 1,
     )
@@ -223,6 +235,19 @@ def precision_on(bundle: Bundle, backend: str, precision: str) -> ChosenPrecisio
     except MissingDependencyError:  # told where the backend is opened
         return ChosenPrecision(precision="fp32", reason="the backend cannot be opened")
     return chosen
+
+
+def check_pipeline(backend: str, ensemble: int) -> None:
+    """Refuses what a backend that keeps the whole pipeline on a GPU does not compute.
+
+    Raises:
+        UsageError: it is asked for more than one turn of a picture.
+    """
+    if backend in PIPELINES and ensemble != 1:
+        raise UsageError(
+            f"the backend {backend!r} computes a picture once, found an ensemble of {ensemble}; "
+            f"expected one of the backends {', '.join(BACKENDS)}, or no ensemble"
+        )
 
 
 def _pipeline(backend: str) -> ModuleType:

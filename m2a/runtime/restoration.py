@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 
 from m2a.errors import BackendError
 from m2a.runtime.backends import Runner
+from m2a.runtime.ensemble import Turn, turns_of
 from m2a.runtime.graph_inputs import unit_patches, unit_planes
 from m2a.runtime.parts import NetworkShape, dense_parts, restore_parts
+from m2a.runtime.pixels import Pixels
 from m2a.runtime.sites import CELL, SiteBuffers, build_sites, has_active, pad_mask
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.windows import Box, PaddedPicture
@@ -78,62 +81,131 @@ class Restoration(Protocol):
         ...
 
 
-class GatheredRestoration:
-    """The restoration graph on packed active pixels.
+class _RestorationByParts(ABC):
+    """Restores box after box, each in all turns of the ensemble."""
 
-    Attributes:
-        max_memory: bytes that a part may take, about.
-    """
-
-    def __init__(
-        self, runner: Runner, network: NetworkShape, *, max_memory: int, workers: Workers
-    ) -> None:
-        self._runner, self._network = runner, network
+    def __init__(self, network: NetworkShape, *, max_memory: int, workers: Workers) -> None:
+        self._network = network
         self.max_memory, self._workers = max_memory, workers
-        self._patches, self._tables = Buffer(np.float32), SiteBuffers()
+        self.turns: Sequence[Turn] = turns_of(1)
 
     def parts(
         self, picture: PaddedPicture, mask: NDArray[np.bool_], watch: Stopwatch
     ) -> Iterator[RestoredPart]:
         """See `Restoration.parts`."""
-        with watch.stage("tables"):
+        with watch.stage("pad"):
             padded = pad_mask(mask)
-        for box, outer in restore_parts(self._network, padded, memory=self.max_memory):
+        for box, outer in self._boxes(padded):
             with watch.stage("pad"):
                 surroundings = picture.surroundings(outer)
-            with watch.stage("tables"):
-                sites = build_sites(padded[outer.slices], self._workers, self._tables)
-            with watch.stage("patches"):
-                patches = unit_patches(
-                    surroundings,
-                    sites.pixels,
-                    picture.scale,
-                    workers=self._workers,
-                    buffer=self._patches,
-                )
-            with watch.stage("restore"):
-                outputs = self._runner.run({"patches": patches, **sites.tables})
+            active = padded[outer.slices]
+            first, *others = self.turns
+            residual, motion = self._restored(first, surroundings, active, picture.scale, watch)
+            for turn in others:
+                more, _ = self._restored(turn, surroundings, active, picture.scale, watch)
+                with watch.stage("scatter"):
+                    residual += more
             with watch.stage("scatter"):
-                residual, rows = outputs["residual"], outputs["motion"]
-                check_finite(all_finite(residual) and all_finite(rows), self._runner.backend)
-                motion = np.full((outer.height // CELL, outer.width // CELL, 4), np.nan, np.float32)
-                x, y = sites.tables["site_xy"].T
-                motion[y, x] = rows
-                kept, pixels = _placed(sites.pixels, box=box, outer=outer, width=picture.size[1])
+                if others:
+                    residual /= np.float32(len(self.turns))
+                pixels = np.flatnonzero(active)
+                kept, places = _placed(pixels, box=box, outer=outer, width=picture.size[1])
                 part = RestoredPart(
-                    pixels=pixels,
+                    pixels=places,
                     residual=residual[kept],
                     cells=box.scaled(CELL),
                     motion=motion[box.inside(outer).scaled(CELL).slices],
                 )
             yield part
 
+    @abstractmethod
+    def _boxes(self, padded: NDArray[np.bool_]) -> Iterator[tuple[Box, Box]]:
+        """Splits a padded mask into boxes, each with what of its surroundings it depends on."""
 
-class DenseRestoration:
+    @abstractmethod
+    def _restored(
+        self,
+        turn: Turn,
+        surroundings: Pixels,
+        active: NDArray[np.bool_],
+        scale: float,
+        watch: Stopwatch,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Restores a box and what it depends on, turned.
+
+        Args:
+            turn: how the graph sees it.
+            surroundings: [h + 4, w + 4, 3], not turned.
+            active: bool [h, w], not turned.
+            scale: the value of white.
+            watch: of the stages.
+
+        Returns:
+            f32 [N, 3], the caller's, the residuals of the active pixels, row-major in the box as it
+            is; f32 [h / 4, w / 4, 4], what the graph says of the motion in the turned box.
+        """
+
+
+class GatheredRestoration(_RestorationByParts):
+    """The restoration graph on packed active pixels.
+
+    Attributes:
+        max_memory: bytes that a part may take, about.
+        turns: of every part, over whose residuals the mean is taken; the motion is the first's.
+    """
+
+    def __init__(
+        self, runner: Runner, network: NetworkShape, *, max_memory: int, workers: Workers
+    ) -> None:
+        super().__init__(network, max_memory=max_memory, workers=workers)
+        self._runner = runner
+        self._patches, self._tables = Buffer(np.float32), SiteBuffers()
+
+    def _boxes(self, padded: NDArray[np.bool_]) -> Iterator[tuple[Box, Box]]:
+        return restore_parts(self._network, padded, memory=self.max_memory)
+
+    def _restored(
+        self,
+        turn: Turn,
+        surroundings: Pixels,
+        active: NDArray[np.bool_],
+        scale: float,
+        watch: Stopwatch,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with watch.stage("tables"):
+            sites = build_sites(
+                np.ascontiguousarray(turn.apply(active)), self._workers, self._tables
+            )
+        with watch.stage("patches"):
+            patches = unit_patches(
+                np.ascontiguousarray(turn.apply(surroundings)),
+                sites.pixels,
+                scale,
+                workers=self._workers,
+                buffer=self._patches,
+            )
+        with watch.stage("restore"):
+            outputs = self._runner.run({"patches": patches, **sites.tables})
+        with watch.stage("scatter"):
+            residual, rows = outputs["residual"], outputs["motion"]
+            check_finite(all_finite(residual) and all_finite(rows), self._runner.backend)
+            height, width = sites.shape
+            motion = np.full((height // CELL, width // CELL, 4), np.nan, np.float32)
+            x, y = sites.tables["site_xy"].T
+            motion[y, x] = rows
+            if not turn.is_identity:
+                row_of = np.empty(active.size, np.int64)
+                row_of[sites.pixels] = np.arange(len(residual))
+                residual = residual[row_of[turn.places(active)]]
+        return residual, motion
+
+
+class DenseRestoration(_RestorationByParts):
     """The dense restorer. It is opened when it is first needed, which most pictures never do.
 
     Attributes:
         max_memory: bytes that a part may take, about.
+        turns: as those of `GatheredRestoration`.
     """
 
     def __init__(
@@ -144,44 +216,38 @@ class DenseRestoration:
         max_memory: int,
         workers: Workers,
     ) -> None:
+        super().__init__(network, max_memory=max_memory, workers=workers)
         self._open_runner, self._opening = open_runner, threading.Lock()
         self._runner: Runner | None = None
-        self._network = network
-        self.max_memory, self._workers = max_memory, workers
         self._image = Buffer(np.float32)
 
-    def parts(
-        self, picture: PaddedPicture, mask: NDArray[np.bool_], watch: Stopwatch
-    ) -> Iterator[RestoredPart]:
-        """See `Restoration.parts`."""
+    def _boxes(self, padded: NDArray[np.bool_]) -> Iterator[tuple[Box, Box]]:
+        return dense_parts(self._network, padded, memory=self.max_memory)
+
+    def _restored(
+        self,
+        turn: Turn,
+        surroundings: Pixels,
+        active: NDArray[np.bool_],
+        scale: float,
+        watch: Stopwatch,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with watch.stage("pad"):
+            turned = np.ascontiguousarray(turn.apply(active))
+            image = unit_planes(
+                turn.apply(surroundings), scale, workers=self._workers, buffer=self._image
+            )
+            feeds = {"image": image, "mask": turned.astype(np.float32)[None, None]}
         with watch.stage("restore"):
             runner = self._opened()
-        padded = pad_mask(mask)
-        for box, outer in dense_parts(self._network, padded, memory=self.max_memory):
-            with watch.stage("pad"):
-                image = unit_planes(
-                    picture.surroundings(outer),
-                    picture.scale,
-                    workers=self._workers,
-                    buffer=self._image,
-                )
-                active = padded[outer.slices]
-                feeds = {"image": image, "mask": active.astype(np.float32)[None, None]}
-            with watch.stage("restore"):
-                outputs = runner.run(feeds)
-            with watch.stage("scatter"):
-                rows = np.flatnonzero(active)
-                kept, pixels = _placed(rows, box=box, outer=outer, width=picture.size[1])
-                residual = outputs["residual"].reshape(3, -1).take(rows[kept], axis=1).T
-                place = box.inside(outer).scaled(CELL).slices
-                found = outputs["motion"][0].transpose(1, 2, 0)[place]
-                cells = has_active(active)[place]
-                check_finite(all_finite(residual) and all_finite(found[cells]), runner.backend)
-                motion = np.where(cells[..., None], found, np.float32(np.nan))
-                part = RestoredPart(
-                    pixels=pixels, residual=residual, cells=box.scaled(CELL), motion=motion
-                )
-            yield part
+            outputs = runner.run(feeds)
+        with watch.stage("scatter"):
+            residual = outputs["residual"].reshape(3, -1).take(turn.places(active), axis=1).T
+            cells = has_active(turned)
+            found = outputs["motion"][0].transpose(1, 2, 0)
+            check_finite(all_finite(residual) and all_finite(found[cells]), runner.backend)
+            motion = np.where(cells[..., None], found, np.float32(np.nan))
+        return residual, motion
 
     def _opened(self) -> Runner:
         with self._opening:

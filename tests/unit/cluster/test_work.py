@@ -159,6 +159,7 @@ def test_every_option_that_changes_the_output_changes_the_recipe(plan):
         "precision": "fp16",
         "threshold": 0.25,
         "dilate": 7,
+        "ensemble": 4,
         "mask": "full",
         "suffix": ".png",
         "quality": 80,

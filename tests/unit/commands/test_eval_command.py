@@ -100,6 +100,25 @@ def test_a_checkpoint_is_measured_with_the_threshold_that_it_says(
     assert (measured["threshold"], measured["dilate"]) == (0.4, 4)
 
 
+def test_an_ensemble_is_measured_with_what_it_costs(invoke, known):
+    once, twice = (
+        json.loads(invoke("eval", "known", "--ensemble", turns, "--json").stdout)
+        for turns in ("1", "2")
+    )
+    assert (once["measured"]["ensemble"], twice["measured"]["ensemble"]) == (1, 2)
+    (before,), (after,) = once["scores"], twice["scores"]
+    assert before["psnr_after"] != after["psnr_after"]
+    # Nearly: the mean finds a few pixels more or less.
+    assert after["flop_share"] / before["flop_share"] == pytest.approx(2, rel=0.2)
+    assert "mean of 2 turns" in invoke("eval", "known", "--ensemble", "2").stdout
+
+
+def test_a_checkpoint_has_no_ensemble(invoke, known, tiny_checkpoint):
+    refused = invoke("eval", "known", "--ckpt", tiny_checkpoint, "--ensemble", "2")
+    assert refused.exit_code == 2
+    assert "--ensemble" in refused.stderr
+
+
 def test_a_checkpoint_is_not_measured_on_a_backend(invoke, known, tiny_checkpoint):
     refused = invoke("eval", "known", "--ckpt", tiny_checkpoint, "--backend", "ort-cpu")
     assert refused.exit_code == 2

@@ -49,6 +49,13 @@ def test_threshold_and_dilation_are_those_that_were_asked_for(invoke, photo):
     assert "<dd>13 pixels</dd>" in page
 
 
+def test_an_ensemble_is_told(invoke, photo):
+    invoke("report", photo, "-o", "several.html", "--ensemble", 4)
+    invoke("report", photo, "-o", "once.html")
+    assert "<dd>mean of 4 turns</dd>" in Path("several.html").read_text(encoding="utf-8")
+    assert "mean of" not in Path("once.html").read_text(encoding="utf-8")
+
+
 def test_of_several_one_that_fails_is_a_row_and_exit_code_1(invoke, photo):
     Path("bad.png").write_text("bad")
     result = invoke("report", photo, "bad.png", photo, "-o", "report.html", "--json")

@@ -13,6 +13,29 @@ from PIL import Image
 from m2a import files
 
 
+class TestEnsemble:
+    def test_is_another_picture(self, invoke):
+        photo = draw("a.png")
+        for name, turns in (("once.png", "1"), ("more.png", "8")):
+            done = invoke("run", photo, "-o", name, "--mask-in", "full", "--ensemble", turns)
+            assert done.exit_code == 0, done.output
+        assert not np.array_equal(read("once.png"), read("more.png"))
+        assert invoke("run", photo, "-o", "plain.png", "--mask-in", "full").exit_code == 0
+        np.testing.assert_array_equal(read("plain.png"), read("once.png"))
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--ensemble", "3"], "must be 1, 2, 4 or 8, found 3"),
+            (["--ensemble", "2", "--backend", "tensorrt"], "computes a picture once"),
+        ],
+    )
+    def test_is_refused_before_any_work(self, invoke, options, message):
+        refused = invoke("run", "not-there.png", "-o", "out.png", *options)
+        assert refused.exit_code == 2
+        assert message in lines(refused)[0]
+
+
 class TestPictures:
     def test_beside_one_file(self, invoke):
         photo = draw("a.png")

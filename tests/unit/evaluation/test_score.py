@@ -77,6 +77,11 @@ def test_the_share_of_the_dense_arithmetic_follows_the_coverage(coverage, share)
     assert Arithmetic(mask=1000, restore=9000).share_at(coverage) == pytest.approx(share)
 
 
+def test_every_turn_of_an_ensemble_costs_once_more():
+    ensemble = Arithmetic(mask=1000, restore=9000, mask_passes=2, restore_passes=4)
+    assert ensemble.share_at(0.5) == pytest.approx((2 * 1000 + 4 * 4500) / 10000)
+
+
 @pytest.mark.parametrize("model", [None, {}, {"flop_per_pixel": {"mask": 1}}])
 def test_a_bundle_that_does_not_tell_its_cost_has_no_share(model):
     assert Arithmetic.of_manifest({"model": model}) is None

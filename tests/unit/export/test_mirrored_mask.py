@@ -95,3 +95,10 @@ def test_the_manifest_says_so_and_more_memory_is_set_aside(bundle, tiny_bundle):
     assert mirrored.mask_mirrored
     assert not once.mask_mirrored
     assert mirrored.mask_bytes > once.mask_bytes
+
+
+def test_an_ensemble_does_not_mirror_it_once_more(bundle):
+    picture = PaddedPicture(check_pixels(noise_image(96, 64)))
+    once, twice, more = (m2a.load(bundle, ensemble=n).predict(picture) for n in (1, 2, 4))
+    assert np.array_equal(once, twice)
+    assert np.abs(once - more).max() > 0.05
