@@ -1,15 +1,18 @@
-"""The kernels of a device against NumPy, bit for bit: on the CPU in `unit`, on a GPU in `gpu`."""
+"""A device's kernels against NumPy, bit for bit but for logarithms: on the CPU, or on a GPU."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from m2a.runtime.ensemble import logit, sigmoid, turns_of
 from m2a.runtime.gpu.buffers import Buffers
 from m2a.runtime.gpu.kernels import Kernels, Picture, Size
 from m2a.runtime.gpu.sites import SiteBuilder
 from m2a.runtime.graph_inputs import extract_patches, mask_graph_image
 from m2a.runtime.pixels import Colour
 from m2a.runtime.sites import build_sites, dilate, pad_image, pad_mask
+
+(AS_IS,) = turns_of(1)
 
 
 class Bench:
@@ -96,11 +99,11 @@ def check_picture(device, source, mask, residual):
         bench = Bench(device)
         picture = Picture.of(source, bench.put(source))
         planes = bench.room(12 * size.padded)
-        bench.kernels.planes(picture, planes, size)
+        bench.kernels.planes(picture, planes, size, AS_IS)
         shape = (1, 3, size.padded_height, size.padded_width)
         assert np.array_equal(bench.get(planes, shape, np.float32), mask_graph_image(surroundings))
         at, patches = bench.put(pixels), bench.room(300 * len(pixels))
-        bench.kernels.patches(picture, at, patches, len(pixels), size)
+        bench.kernels.patches(picture, at, patches, len(pixels), size, AS_IS)
         assert np.array_equal(
             bench.get(patches, (len(pixels), 75), np.float32),
             extract_patches(surroundings, pixels.astype(np.int64)),
@@ -110,6 +113,63 @@ def check_picture(device, source, mask, residual):
     expected = colour.with_residual(mask, residual)
     assert np.array_equal(found, expected)
     assert found[~mask].tobytes() == source[~mask].tobytes()
+
+
+def check_turned(device, source, mask, turn):
+    """Planes, patches and mask of a picture as the graphs see it in a turn."""
+    colour = Colour(source=source)
+    size = Size(height=colour.height, width=colour.width)
+    surroundings = np.ascontiguousarray(turn.apply(pad_image(colour.to_float())))
+    padded = pad_mask(mask)
+    turned = np.ascontiguousarray(turn.apply(padded))
+    pixels = np.flatnonzero(turned)
+    with device.active():
+        bench = Bench(device)
+        picture = Picture.of(source, bench.put(source))
+        planes, patches = bench.room(12 * size.padded), bench.room(300 * len(pixels))
+        bench.kernels.planes(picture, planes, size, turn)
+        expected = mask_graph_image(surroundings)
+        assert np.array_equal(bench.get(planes, expected.shape, np.float32), expected)
+        at = bench.put(pixels.astype(np.int32))
+        bench.kernels.patches(picture, at, patches, len(pixels), size, turn)
+        found = bench.get(patches, (len(pixels), 75), np.float32)
+        assert np.array_equal(found, extract_patches(surroundings, pixels))
+        out = bench.room(size.padded)
+        bench.kernels.turn_mask(bench.put(padded.view(np.uint8)), out, size, turn)
+        assert np.array_equal(bench.get(out, turned.shape, np.bool_), turned)
+        assert size.turned(turn).padded_sides == turned.shape
+
+
+def check_means(device, mask, turns, seed):
+    """Mean residuals, bit for bit, and the probability of the mean logit, over some turns."""
+    rng = np.random.default_rng(seed)
+    size, padded = Size(**sides(mask)), pad_mask(mask)
+    count = int(mask.sum())
+    sums, total = np.zeros((*padded.shape, 3), np.float32), np.zeros(padded.shape, np.float32)
+    with device.active():
+        bench = Bench(device)
+        on_device, logits = bench.room(12 * size.padded), bench.room(4 * size.padded)
+        for turn in turns:
+            first = turn is turns[0]
+            values = rng.normal(0, 1, (count, 3)).astype(np.float32)
+            turn.apply(sums)[turn.apply(padded)] += values
+            pixels = bench.put(np.flatnonzero(turn.apply(padded)).astype(np.int32))
+            residual = bench.put(values)
+            bench.kernels.add_turned_residual(
+                residual, pixels, on_device, count, size, turn, first=first
+            )
+            probability = rng.random(turn.apply(padded).shape, dtype=np.float32)
+            probability.flat[:4] = 0, 1, 1e-30, 0.5
+            turn.apply(total)[...] += logit(probability)
+            bench.kernels.add_logits(bench.put(probability), logits, size, turn, first=first)
+        bench.kernels.mean_residual(on_device, pixels, residual, count, size, turn, len(turns))
+        places = bench.get(pixels, (count,), np.int32)
+        assert np.array_equal(np.sort(places), np.flatnonzero(padded))
+        found = bench.get(residual, (count, 3), np.float32)
+        assert np.array_equal(found, sums.reshape(-1, 3)[places] / np.float32(len(turns)))
+        bench.kernels.mean_probability(logits, on_device, size, len(turns))
+        mean = bench.get(on_device, padded.shape, np.float32)
+    assert np.abs(mean - sigmoid(total / np.float32(len(turns)))).max() <= 1e-6
 
 
 def sides(array):

@@ -63,12 +63,10 @@ class Opening:
         from m2a.runtime.backends import check_backend
         from m2a.runtime.deblurrer import check_active
         from m2a.runtime.ensemble import check_ensemble
-        from m2a.runtime.loading import check_pipeline
 
         check_backend(self.backend)
         check_active(self.threshold, self.dilate)
         check_ensemble(self.ensemble)
-        check_pipeline(self.backend, self.ensemble)
 
     def find(self) -> Bundle:
         """Opens the bundle and says on standard error which it is, where it was not named.
@@ -139,7 +137,7 @@ _ensemble_option = click.option(
     metavar="1|2|4|8",
     show_default=True,
     help="Compute a picture in as many turns, mirrored, upside down and transposed, and take the "
-    "mean: a better picture for as many times the computation. Not with tensorrt.",
+    "mean: a better picture for as many times the computation.",
 )
 
 

@@ -26,6 +26,7 @@ def open_on_gpu(
     precision: str,
     threshold: float,
     dilate: int,
+    ensemble: int = 1,
     max_memory: int,
     machine: Machine | None = None,
 ) -> GpuDeblurrer:
@@ -38,6 +39,7 @@ def open_on_gpu(
         precision: of the engines; the bundle need not hold the graphs that they were built from.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is then dilated.
+        ensemble: turns of a picture over which the mean is taken.
         max_memory: bytes that single stages take at a time, about; the one call takes what the
             picture needs.
         machine: this one, which is asked if it is not given.
@@ -82,6 +84,7 @@ def open_on_gpu(
         precision=precision,
         threshold=threshold,
         dilate=dilate,
+        ensemble=ensemble,
         max_memory=max_memory,
     )
 

@@ -55,6 +55,11 @@ class Turn:
         """Whether it leaves everything where it is."""
         return self == Turn()
 
+    @property
+    def code(self) -> int:
+        """As the CUDA kernels take it."""
+        return 4 * self.transpose + 2 * self.flip_y + self.flip_x
+
     def apply(self, plane: NDArray[Sample]) -> NDArray[Sample]:
         """Turns an array [H, W, …]; a view of it."""
         return self._flipped(plane.swapaxes(0, 1) if self.transpose else plane)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from m2a.errors import BackendError, EngineError, MissingDependencyError, UsageError
+from m2a.errors import BackendError, EngineError, MissingDependencyError
 from m2a.extras import check_extras
 from m2a.machine.memory import read_memory
 from m2a.runtime.backends import (
-    BACKENDS,
     DEFAULT_BACKEND,
     PIPELINES,
     Runner,
@@ -79,7 +78,7 @@ def load(
         dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
         ensemble: 2, 4 or 8 computes a picture in as many turns, mirrored, upside down and
             transposed, and takes the mean: better masks and restorations for as many times the
-            computation. The motion is that of the picture as it is. Not with `tensorrt`.
+            computation. The motion is that of the picture as it is.
         allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error; `auto`
             is then what is best there.
         max_memory: bytes that one graph may take at a time, about, beside the picture and the
@@ -94,8 +93,8 @@ def load(
 
     Raises:
         BundleError: the bundle is missing or damaged.
-        UsageError: an argument is out of range, the memory does not suffice, the bundle lacks
-            the precision, or the backend does without an ensemble.
+        UsageError: an argument is out of range, the memory does not suffice, or the bundle lacks
+            the precision.
         BackendError: the backend cannot be used on this machine.
         EngineError: `tensorrt` found no engines that it may run; the message says what builds them.
         MissingDependencyError: a package that the backend needs is not installed.
@@ -173,12 +172,12 @@ def _open_on(
     """Opens a bundle on one backend, in the precision that is chosen for that one."""
     chosen = precision_on(bundle, backend, precision)
     if backend in PIPELINES:
-        check_pipeline(backend, ensemble)
         deblurrer: Deblurrer = _pipeline(backend).open_on_gpu(
             bundle,
             precision=chosen.precision,
             threshold=threshold,
             dilate=dilate,
+            ensemble=ensemble,
             max_memory=max_memory,
         )
         deblurrer.precision_reason = chosen.reason
@@ -235,19 +234,6 @@ def precision_on(bundle: Bundle, backend: str, precision: str) -> ChosenPrecisio
     except MissingDependencyError:  # told where the backend is opened
         return ChosenPrecision(precision="fp32", reason="the backend cannot be opened")
     return chosen
-
-
-def check_pipeline(backend: str, ensemble: int) -> None:
-    """Refuses what a backend that keeps the whole pipeline on a GPU does not compute.
-
-    Raises:
-        UsageError: it is asked for more than one turn of a picture.
-    """
-    if backend in PIPELINES and ensemble != 1:
-        raise UsageError(
-            f"the backend {backend!r} computes a picture once, found an ensemble of {ensemble}; "
-            f"expected one of the backends {', '.join(BACKENDS)}, or no ensemble"
-        )
 
 
 def _pipeline(backend: str) -> ModuleType:

@@ -16,8 +16,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_cases import check_count, check_mask, check_picture, check_tables
+from kernel_cases import (
+    check_count,
+    check_mask,
+    check_means,
+    check_picture,
+    check_tables,
+    check_turned,
+)
 from masks import KINDS, draw_mask
+
+from m2a.runtime.ensemble import turns_of
 
 SIZES = [(1, 1), (31, 33), (70, 97), (128, 160), (721, 1083)]
 
@@ -56,3 +65,15 @@ def test_pictures_are_converted_as_numpy_does(gpu, size, tail, dtype):
     mask = draw_mask("random", *size, seed=1)
     residual = rng.normal(0, 0.5, (int(mask.sum()), 3)).astype(np.float32)
     check_picture(gpu, source, mask, residual)
+
+
+@pytest.mark.parametrize("turn", turns_of(8))
+@pytest.mark.parametrize("size", SIZES)
+def test_pictures_are_turned_as_numpy_does(gpu, size, turn):
+    source = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    check_turned(gpu, source, draw_mask("random", *size, seed=1), turn)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_means_over_turns_are_numpys(gpu, size):
+    check_means(gpu, draw_mask("random", *size, seed=1), turns_of(8), seed=0)

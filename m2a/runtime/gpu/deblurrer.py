@@ -14,9 +14,10 @@ from m2a.runtime.deblurrer import (
     no_motion,
     read_colour,
 )
+from m2a.runtime.ensemble import mask_turns, turns_of
 from m2a.runtime.gpu.device import Device, Engine
 from m2a.runtime.gpu.kernels import TYPES
-from m2a.runtime.gpu.pipeline import Downloaded, Pipeline
+from m2a.runtime.gpu.pipeline import Downloaded, Pipeline, Turns
 from m2a.runtime.gpu.runner import DeviceRunner
 from m2a.runtime.pixels import Colour, Pixels
 from m2a.runtime.restoration import check_finite
@@ -45,6 +46,7 @@ class GpuDeblurrer(Deblurrer):
         precision: str,
         threshold: float,
         dilate: int,
+        ensemble: int = 1,
         max_memory: int,
     ) -> None:
         super().__init__(
@@ -54,6 +56,7 @@ class GpuDeblurrer(Deblurrer):
             precision=precision,
             threshold=threshold,
             dilate=dilate,
+            ensemble=ensemble,
             max_memory=max_memory,
         )
         self._pipeline = Pipeline(device, mask=mask, restore=restore)
@@ -75,6 +78,10 @@ class GpuDeblurrer(Deblurrer):
             mask=mask,
             threshold=self.threshold,
             dilate=self.dilate,
+            turns=Turns(
+                mask=mask_turns(self.ensemble, mirrored=self.bundle.network.mask_mirrored),
+                restore=turns_of(self.ensemble),
+            ),
             watch=watch,
         ) as found:
             check_finite(found.finite, self.backend)

@@ -48,28 +48,59 @@ __device__ float colour_at(const T* picture, int y, int x, int c, int height, in
     return (float)picture[pixel * channels + (colours == 1 ? 0 : c)] / white;
 }
 
-// planes f32 [3, padded_height, padded_width]: the mask graph's `image`.
+// A padded plane [height, width], turned: m2a/runtime/ensemble.py. Bits of a turn:
+#define TRANSPOSE 4
+#define FLIP_Y 2
+#define FLIP_X 1
+
+__device__ int turned_width(int turn, int height, int width) {
+    return turn & TRANSPOSE ? height : width;
+}
+
+// From a place in the turned plane to the same in the plane as it is; it may lie outside of both.
+__device__ void turn_back(int turn, int height, int width, int* y, int* x) {
+    if (turn & FLIP_Y) *y = (turn & TRANSPOSE ? width : height) - 1 - *y;
+    if (turn & FLIP_X) *x = (turn & TRANSPOSE ? height : width) - 1 - *x;
+    if (turn & TRANSPOSE) {
+        int kept = *y;
+        *y = *x;
+        *x = kept;
+    }
+}
+
+// The same for an index into the turned plane; returns that into the plane as it is.
+__device__ int place_of(int i, int turn, int height, int width) {
+    int across = turned_width(turn, height, width);
+    int y = i / across, x = i % across;
+    turn_back(turn, height, width, &y, &x);
+    return y * width + x;
+}
+
+// planes f32 [3, padded_height, padded_width]: the mask graph's `image`; turned, its sides too.
 template <typename T>
 __device__ void fill_planes(const T* picture, float* planes, int height, int width, int channels,
-                            int colours, float white, int padded_height, int padded_width) {
+                            int colours, float white, int padded_height, int padded_width,
+                            int turn) {
     int plane = padded_height * padded_width;
     FOR_EACH(i, 3 * plane) {
-        int pixel = i % plane;
+        int pixel = place_of(i % plane, turn, padded_height, padded_width);
         planes[i] = colour_at(picture, pixel / padded_width, pixel % padded_width, i / plane,
                               height, width, channels, colours, white);
     }
 }
 
-// patches f32 [count, 75] in the order (ky, kx, c).
+// patches f32 [count, 75] in the order (ky, kx, c), of pixels of the turned plane.
 template <typename T>
 __device__ void fill_patches(const T* picture, const int* pixels, float* patches, int count,
                              int height, int width, int channels, int colours, float white,
-                             int padded_width) {
+                             int padded_height, int padded_width, int turn) {
+    int across = turned_width(turn, padded_height, padded_width);
     FOR_EACH(i, count * PATCH_VALUES) {
         int pixel = pixels[i / PATCH_VALUES];
         int k = i % PATCH_VALUES;
-        int y = pixel / padded_width + k / (PATCH * 3) - PATCH / 2;
-        int x = pixel % padded_width + k % (PATCH * 3) / 3 - PATCH / 2;
+        int y = pixel / across + k / (PATCH * 3) - PATCH / 2;
+        int x = pixel % across + k % (PATCH * 3) / 3 - PATCH / 2;
+        turn_back(turn, padded_height, padded_width, &y, &x);
         patches[i] = colour_at(picture, y, x, k % 3, height, width, channels, colours, white);
     }
 }
@@ -101,15 +132,15 @@ __device__ void add_at(T* picture, const float* residual, const int* pixels, int
 #define FOR_TYPE(T, SUFFIX)                                                                        \
     extern "C" __global__ void planes_##SUFFIX(                                                    \
         const T* picture, float* planes, int height, int width, int channels, int colours,         \
-        float white, int padded_height, int padded_width) {                                        \
+        float white, int padded_height, int padded_width, int turn) {                              \
         fill_planes(picture, planes, height, width, channels, colours, white, padded_height,       \
-                    padded_width);                                                                 \
+                    padded_width, turn);                                                           \
     }                                                                                              \
     extern "C" __global__ void patches_##SUFFIX(                                                   \
         const T* picture, const int* pixels, float* patches, int count, int height, int width,     \
-        int channels, int colours, float white, int padded_width) {                                \
+        int channels, int colours, float white, int padded_height, int padded_width, int turn) {   \
         fill_patches(picture, pixels, patches, count, height, width, channels, colours, white,     \
-                     padded_width);                                                                \
+                     padded_height, padded_width, turn);                                           \
     }                                                                                              \
     extern "C" __global__ void add_residual_##SUFFIX(                                              \
         T* picture, const float* residual, const int* pixels, int count, int width, int channels,  \
@@ -285,6 +316,55 @@ extern "C" __global__ void site_xy(const int* pixels, int* xy, int* grid_size, i
             grid_size[0] = width;
             grid_size[1] = height;
         }
+    }
+}
+
+// ---- Ensembles: the mean over a picture's turns -------------------------------------------------
+
+// The mask [height, width], turned.
+extern "C" __global__ void turn_mask(const uint8* mask, uint8* turned, int height, int width,
+                                     int turn) {
+    FOR_EACH(i, height * width) turned[i] = mask[place_of(i, turn, height, width)];
+}
+
+// Adds the logits of a turned probability to those [height, width]; the first are put there.
+extern "C" __global__ void add_logits(const float* probability, float* logits, int height,
+                                      int width, int turn, int first) {
+    const float least = 5.9604644775390625e-8f;  // 2^-24: a certain probability's logit is finite
+    FOR_EACH(i, height * width) {
+        float p = probability[i];
+        p = p > least ? p : least;
+        p = p < 1.0f - least ? p : 1.0f - least;
+        float logit = logf(p) - log1pf(-p);
+        float* place = logits + place_of(i, turn, height, width);
+        *place = first ? logit : *place + logit;
+    }
+}
+
+// The probability of the mean logit.
+extern "C" __global__ void mean_probability(const float* logits, float* probability, int n,
+                                            int turns) {
+    FOR_EACH(i, n) probability[i] = 1.0f / (1.0f + expf(-(logits[i] / (float)turns)));
+}
+
+// Adds residual f32 [count, 3] of the turned pixels to sums [height, width, 3]; the first is put
+// there. Only active pixels have a sum.
+extern "C" __global__ void add_turned_residual(const float* residual, const int* pixels,
+                                               float* sums, int count, int height, int width,
+                                               int turn, int first) {
+    FOR_EACH(i, count * 3) {
+        float* place = sums + place_of(pixels[i / 3], turn, height, width) * 3 + i % 3;
+        *place = first ? residual[i] : *place + residual[i];
+    }
+}
+
+// residual f32 [count, 3] becomes the mean, and the turned pixels those of the plane as it is.
+extern "C" __global__ void mean_residual(const float* sums, int* pixels, float* residual,
+                                         int count, int height, int width, int turn, int turns) {
+    FOR_EACH(i, count) {
+        int pixel = place_of(pixels[i], turn, height, width);
+        for (int c = 0; c < 3; ++c) residual[3 * i + c] = sums[3 * pixel + c] / (float)turns;
+        pixels[i] = pixel;
     }
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BackendError
+from m2a.runtime.ensemble import Turn
 from m2a.runtime.gpu.device import Address, Argument, Device
 from m2a.runtime.pixels import Colour
 from m2a.runtime.sites import PATCH, padded_size
@@ -93,6 +94,15 @@ class Size:
         return self.padded_height * self.padded_width
 
     @property
+    def padded_sides(self) -> tuple[int, int]:
+        """Height and width with padding."""
+        return self.padded_height, self.padded_width
+
+    def turned(self, turn: Turn) -> Size:
+        """Of the turned picture."""
+        return Size(height=self.width, width=self.height) if turn.transpose else self
+
+    @property
     def numbers(self) -> tuple[int, int, int, int]:
         """As the kernels take them."""
         return self.height, self.width, self.padded_height, self.padded_width
@@ -104,22 +114,34 @@ class Kernels:
     def __init__(self, device: Device) -> None:
         self._device = device
 
-    def planes(self, picture: Picture, planes: Address, size: Size) -> None:
-        """Writes the mask graph's `image`, f32 [1, 3, H', W']."""
+    def planes(self, picture: Picture, planes: Address, size: Size, turn: Turn) -> None:
+        """Writes the mask graph's `image`, f32 [1, 3, H', W'], turned; so are its sides."""
         self._each(
             f"planes_{TYPES[picture.dtype]}",
             3 * size.padded,
-            (picture.address, planes, *_form(picture), size.padded_height, size.padded_width),
+            (picture.address, planes, *_form(picture), *size.padded_sides, turn.code),
         )
 
     def patches(
-        self, picture: Picture, pixels: Address, patches: Address, count: int, size: Size
+        self,
+        picture: Picture,
+        pixels: Address,
+        patches: Address,
+        count: int,
+        size: Size,
+        turn: Turn,
     ) -> None:
-        """Writes the restoration graph's `patches`, f32 [count, 75]."""
+        """Writes the restoration graph's `patches`, f32 [count, 75], of pixels of the turned mask.
+
+        `size` is that of the picture as it is.
+        """
         self._each(
             f"patches_{TYPES[picture.dtype]}",
             count * PATCH_VALUES,
-            (picture.address, pixels, patches, count, *_form(picture), size.padded_width),
+            (
+                *(picture.address, pixels, patches, count),
+                *(*_form(picture), *size.padded_sides, turn.code),
+            ),
         )
 
     def add_residual(
@@ -157,6 +179,55 @@ class Kernels:
         radius = min(int(radius), max(size.height, size.width))
         self._each("dilate_rows", size.padded, (mask, between, *size.numbers, radius))
         self._each("dilate_columns", size.padded, (between, out, *size.numbers, radius))
+
+    def turn_mask(self, mask: Address, turned: Address, size: Size, turn: Turn) -> None:
+        """Writes the mask [H', W'], turned."""
+        self._each("turn_mask", size.padded, (mask, turned, *size.padded_sides, turn.code))
+
+    def add_logits(
+        self, probability: Address, logits: Address, size: Size, turn: Turn, *, first: bool
+    ) -> None:
+        """Adds a turned probability's logits to those f32 [H', W']; the first are put there."""
+        arguments = (probability, logits, *size.padded_sides, turn.code, int(first))
+        self._each("add_logits", size.padded, arguments)
+
+    def mean_probability(
+        self, logits: Address, probability: Address, size: Size, turns: int
+    ) -> None:
+        """Writes the probability f32 [H', W'] of the mean over the turns."""
+        self._each("mean_probability", size.padded, (logits, probability, size.padded, turns))
+
+    def add_turned_residual(
+        self,
+        residual: Address,
+        pixels: Address,
+        sums: Address,
+        count: int,
+        size: Size,
+        turn: Turn,
+        *,
+        first: bool,
+    ) -> None:
+        """Adds the residual f32 [count, 3] of turned pixels to the sums f32 [H', W', 3].
+
+        Those of active pixels alone are ever written; the first is put there.
+        """
+        arguments = (residual, pixels, sums, count, *size.padded_sides, turn.code, int(first))
+        self._each("add_turned_residual", count * 3, arguments)
+
+    def mean_residual(
+        self,
+        sums: Address,
+        pixels: Address,
+        residual: Address,
+        count: int,
+        size: Size,
+        turn: Turn,
+        turns: int,
+    ) -> None:
+        """Writes the mean residual f32 [count, 3]; its pixels are turned back, in place."""
+        arguments = (sums, pixels, residual, count, *size.padded_sides, turn.code, turns)
+        self._each("mean_residual", count, arguments)
 
     def pool_mask(self, fine: Address, coarse: Address, height: int, width: int) -> None:
         """Writes the mask [height, width] of the next level."""

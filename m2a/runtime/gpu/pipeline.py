@@ -7,7 +7,7 @@ mask, the probability, the trajectories and the picture with the residual added.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import BackendError
+from m2a.runtime.ensemble import Turn
 from m2a.runtime.gpu.buffers import Buffers, Layout
 from m2a.runtime.gpu.device import Address, Device, Engine, Tensor
 from m2a.runtime.gpu.kernels import PATCH_VALUES, Kernels, Picture, Size
-from m2a.runtime.gpu.sites import SiteBuilder
+from m2a.runtime.gpu.sites import DeviceSites, SiteBuilder
 from m2a.runtime.sites import CELL, MOTION_LEVEL
 from m2a.runtime.stopwatch import Stopwatch
 
 _WORD = 4
 """Bytes of an f32 or i32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """How the graphs see a picture, which is as it is the first time.
+
+    Attributes:
+        mask: over which the mean of the logits is taken.
+        restore: over which that of the residuals is.
+    """
+
+    mask: Sequence[Turn]
+    restore: Sequence[Turn]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +76,7 @@ class Pipeline:
         mask: NDArray[np.bool_] | None,
         threshold: float,
         dilate: int,
+        turns: Turns,
         watch: Stopwatch,
     ) -> Iterator[Downloaded]:
         """Deblurs a picture; within, what came down may be read, and no other picture is begun.
@@ -71,6 +86,7 @@ class Pipeline:
             mask: bool [H, W], the pixels to restore; predicted if not given.
             threshold: a pixel is active where its probability is at least this.
             dilate: radius in pixels by which the predicted mask is dilated.
+            turns: over which the mean is taken.
             watch: times `upload`, `mask` and `restore`, as the host sees them: the first is
                 queued only, so that its copy counts as the second's.
 
@@ -87,11 +103,12 @@ class Pipeline:
                 self._upload(source, mask, size, results)
             with watch.stage("mask"):
                 if mask is None:
-                    self._predict(picture, size, results, threshold, dilate)
+                    self._predict(picture, size, results, turns.mask)
+                    self._activate(size, results, threshold, dilate)
                 counts = self._sites.count(results.at("mask"), size)
             with watch.stage("restore"):
                 if counts[0]:
-                    self._add_residual(picture, size, results, counts)
+                    self._add_residual(picture, size, results, counts, turns.restore)
                 length = results.size if counts[0] else results.size_without_restoring
                 memory = self._buffers.pinned("results", length)
                 self._device.download(memory, results.at("flag"))
@@ -128,20 +145,31 @@ class Pipeline:
             self._device.upload(results.at("mask"), staged)
 
     def _predict(
-        self, picture: Picture, size: Size, results: _Results, threshold: float, dilate: int
+        self, picture: Picture, size: Size, results: _Results, turns: Sequence[Turn]
     ) -> None:
-        mask, probability = results.at("mask"), results.at("probability")
+        several = len(turns) > 1
+        probability = results.at("probability")
+        found = self._buffers.reserve("turned", size.padded * _WORD) if several else probability
+        logits = self._buffers.reserve("logits", size.padded * _WORD if several else 0)
         planes = self._buffers.reserve("planes", 3 * size.padded * _WORD)
-        self._kernels.planes(picture, planes, size)
-        sides = (size.padded_height, size.padded_width)
-        self._mask.enqueue(
-            {
-                "image": Tensor(address=planes, shape=(1, 3, *sides)),
-                "mask": Tensor(address=probability, shape=(1, 1, *sides)),
-            }
-        )
-        # A NaN is below every threshold: unnoticed, the picture would count as sharp.
-        self._kernels.flag_not_finite(probability, results.at("flag"), size.padded)
+        for turn in turns:
+            self._kernels.planes(picture, planes, size, turn)
+            sides = size.turned(turn).padded_sides
+            self._mask.enqueue(
+                {
+                    "image": Tensor(address=planes, shape=(1, 3, *sides)),
+                    "mask": Tensor(address=found, shape=(1, 1, *sides)),
+                }
+            )
+            # A NaN is below every threshold: unnoticed, the picture would count as sharp.
+            self._kernels.flag_not_finite(found, results.at("flag"), size.padded)
+            if several:
+                self._kernels.add_logits(found, logits, size, turn, first=turn is turns[0])
+        if several:
+            self._kernels.mean_probability(logits, probability, size, len(turns))
+
+    def _activate(self, size: Size, results: _Results, threshold: float, dilate: int) -> None:
+        mask, probability = results.at("mask"), results.at("probability")
         if not dilate:
             self._kernels.threshold_mask(probability, mask, size, threshold)
             return
@@ -151,9 +179,13 @@ class Pipeline:
         self._kernels.dilate(narrow, between, mask, size, dilate)
 
     def _add_residual(
-        self, picture: Picture, size: Size, results: _Results, counts: tuple[int, ...]
+        self,
+        picture: Picture,
+        size: Size,
+        results: _Results,
+        counts: tuple[int, ...],
+        turns: Sequence[Turn],
     ) -> None:
-        sites = self._sites.build(counts)
         ports = {
             "patches": (counts[0], PATCH_VALUES),
             "residual": (counts[0], 3),
@@ -165,16 +197,50 @@ class Pipeline:
             )
             for name, shape in ports.items()
         }
-        patches, residual, motion = (tensor.address for tensor in tensors.values())
-        self._kernels.patches(picture, sites.pixels, patches, counts[0], size)
-        self._restore.enqueue({**tensors, **sites.tables})
-        flag = results.at("flag")
-        self._kernels.flag_not_finite(residual, flag, counts[0] * 3)
-        self._kernels.flag_not_finite(motion, flag, counts[MOTION_LEVEL] * 4)
+        residual = tensors["residual"].address
+        several = len(turns) > 1
+        sums = self._buffers.reserve("sums", 3 * size.padded * _WORD if several else 0)
+        for turn in turns:
+            first = turn is turns[0]
+            if not first:
+                turned = self._buffers.reserve("turned mask", size.padded)
+                self._kernels.turn_mask(results.at("mask"), turned, size, turn)
+                # As many as before, on every level: the picture's sides are whole cells of it.
+                self._sites.count(turned, size.turned(turn))
+            sites = self._sites.build(counts)
+            self._restore_turned(picture, size, results, tensors, sites, turn)
+            if first:
+                self._keep_motion(results, tensors["motion"].address, sites)
+            if several:
+                self._kernels.add_turned_residual(
+                    residual, sites.pixels, sums, counts[0], size, turn, first=first
+                )
+        if several:
+            self._kernels.mean_residual(
+                sums, sites.pixels, residual, counts[0], size, turn, len(turns)
+            )
         self._kernels.add_residual(picture, residual, sites.pixels, counts[0], size)
-        site_map = sites.tables["site_map"]
+
+    def _restore_turned(
+        self,
+        picture: Picture,
+        size: Size,
+        results: _Results,
+        tensors: dict[str, Tensor],
+        sites: DeviceSites,
+        turn: Turn,
+    ) -> None:
+        patches, count = tensors["patches"].address, sites.counts[0]
+        self._kernels.patches(picture, sites.pixels, patches, count, size, turn)
+        self._restore.enqueue({**tensors, **sites.tables})
+        for name in ("residual", "motion"):
+            rows, columns = tensors[name].shape
+            self._kernels.flag_not_finite(tensors[name].address, results.at("flag"), rows * columns)
+
+    def _keep_motion(self, results: _Results, motion: Address, sites: DeviceSites) -> None:
+        site_map, count = sites.tables["site_map"], sites.counts[MOTION_LEVEL]
         grid, cells = results.at("motion"), site_map.shape[0]
-        self._kernels.motion_grid(motion, site_map.address, grid, cells, counts[MOTION_LEVEL])
+        self._kernels.motion_grid(motion, site_map.address, grid, cells, count)
 
 
 class _Results:

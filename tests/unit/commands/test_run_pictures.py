@@ -23,17 +23,10 @@ class TestEnsemble:
         assert invoke("run", photo, "-o", "plain.png", "--mask-in", "full").exit_code == 0
         np.testing.assert_array_equal(read("plain.png"), read("once.png"))
 
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            (["--ensemble", "3"], "must be 1, 2, 4 or 8, found 3"),
-            (["--ensemble", "2", "--backend", "tensorrt"], "computes a picture once"),
-        ],
-    )
-    def test_is_refused_before_any_work(self, invoke, options, message):
-        refused = invoke("run", "not-there.png", "-o", "out.png", *options)
+    def test_of_another_number_is_refused_before_any_work(self, invoke):
+        refused = invoke("run", "not-there.png", "-o", "out.png", "--ensemble", "3")
         assert refused.exit_code == 2
-        assert message in lines(refused)[0]
+        assert "must be 1, 2, 4 or 8, found 3" in lines(refused)[0]
 
 
 class TestPictures:

@@ -169,9 +169,3 @@ def test_pixels_outside_the_mask_stay_and_an_empty_mask_changes_nothing(several)
 def test_another_number_of_turns_is_refused(tiny_bundle, ensemble):
     with pytest.raises(UsageError, match=f"must be 1, 2, 4 or 8, found {ensemble}"):
         m2a.load(tiny_bundle, ensemble=ensemble)
-
-
-def test_the_gpus_pipeline_refuses_it_also_where_a_fallback_is_allowed(tiny_bundle):
-    for allowed in (False, True):
-        with pytest.raises(UsageError, match=r"'tensorrt' computes a picture once.* ort-cpu"):
-            m2a.load(tiny_bundle, backend="tensorrt", ensemble=2, allow_fallback=allowed)

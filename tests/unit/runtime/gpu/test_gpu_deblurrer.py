@@ -62,6 +62,20 @@ def test_the_result_is_that_of_the_cpu_bit_for_bit(
     assert_same(open_on_device(dilate=2)(image, mask=mask), expected)
 
 
+@pytest.mark.parametrize("ensemble", [2, 4, 8])
+def test_an_ensemble_is_that_of_the_cpu(open_on_device, tiny_bundle, ensemble):
+    """Under a given mask bit for bit; the probability is rounded by another logarithm."""
+    image, mask = picture(), draw_mask("random", 50, 70, seed=3)
+    settings = {"ensemble": ensemble, "dilate": 2}
+    on_cpu, found = load_gathering(tiny_bundle, **settings), open_on_device(**settings)
+    assert_same(found(image, mask=mask), on_cpu(image, mask=mask))
+    once = load_gathering(tiny_bundle, dilate=2)
+    assert (on_cpu(image, mask=mask).image != once(image, mask=mask).image).any()
+    expected = on_cpu(image).probability
+    assert np.abs(found(image).probability - expected).max() <= 1e-6
+    assert np.abs(once(image).probability - expected).max() > 0.01
+
+
 @pytest.mark.parametrize("kind", ["single", "corners", "border", "full", "checkerboard", "rows"])
 def test_masks_of_all_kinds(open_on_device, tiny_bundle, kind):
     image, mask = picture(), draw_mask(kind, 50, 70, seed=6)

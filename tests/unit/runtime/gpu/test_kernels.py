@@ -10,10 +10,19 @@ import pytest
 from emulated_device import EmulatedDevice, build_library, kernel_names
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from kernel_cases import Bench, check_count, check_mask, check_picture, check_tables
+from kernel_cases import (
+    Bench,
+    check_count,
+    check_mask,
+    check_means,
+    check_picture,
+    check_tables,
+    check_turned,
+)
 from masks import draw_mask, masks
 
 from m2a.errors import BackendError
+from m2a.runtime.ensemble import ENSEMBLES, turns_of
 from m2a.runtime.gpu import kernels
 from m2a.runtime.gpu.device import Address, kernels_source, signature
 from m2a.runtime.gpu.kernels import MAX_PIXELS, Size
@@ -98,6 +107,26 @@ def test_pictures_are_converted_as_numpy_does(device, mask, dtype, tail, seed):
     source = picture(dtype, mask.shape + tail, seed)
     residual = rng.normal(0, 0.5, (int(mask.sum()), 3)).astype(np.float32)
     check_picture(device, source, mask, residual)
+
+
+@FEW
+@given(
+    mask=masks(40),
+    dtype=st.sampled_from(DTYPES),
+    tail=st.sampled_from([(), (2,), (3,), (4,)]),
+    turn=st.sampled_from(turns_of(8)),
+    seed=st.integers(0, 2**16),
+)
+@example(mask=np.ones((31, 1), bool), dtype=np.uint8, tail=(3,), turn=turns_of(8)[7], seed=0)
+@example(mask=np.ones((33, 63), bool), dtype=np.uint8, tail=(3,), turn=turns_of(8)[5], seed=0)
+def test_pictures_are_turned_as_numpy_does(device, mask, dtype, tail, turn, seed):
+    check_turned(device, picture(dtype, mask.shape + tail, seed), mask, turn)
+
+
+@FEW
+@given(mask=masks(40), ensemble=st.sampled_from(ENSEMBLES), seed=st.integers(0, 2**16))
+def test_means_over_turns_are_numpys(device, mask, ensemble, seed):
+    check_means(device, mask, turns_of(ensemble), seed)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -23,7 +23,8 @@ PROGRAM = """
 import sys
 import numpy as np
 from emulated_device import EmulatedDevice
-from kernel_cases import check_mask, check_picture, check_tables
+from kernel_cases import check_mask, check_means, check_picture, check_tables, check_turned
+from m2a.runtime.ensemble import turns_of
 from masks import KINDS, draw_mask
 
 rng = np.random.default_rng(0)
@@ -37,6 +38,9 @@ for descending in (False, True):
         mask = draw_mask("random", *shape[:2], seed=2)
         residual = rng.normal(0, 0.5, (int(mask.sum()), 3)).astype(np.float32)
         check_picture(device, rng.integers(0, 256, shape, np.uint8), mask, residual)
+        check_means(device, mask, turns_of(8), seed=3)
+        for turn in turns_of(8):
+            check_turned(device, rng.integers(0, 256, shape, np.uint8), mask, turn)
 print("done")
 """
 
