@@ -17,6 +17,7 @@ from m2a.commands.options import (
     backend_options,
     bundle_option,
     chosen_bundle,
+    ensemble_option,
     precision_option,
     resource_options,
 )
@@ -123,22 +124,11 @@ def opening_options(
         options: list[Callable[..., Any]] = [bundle_option, backend_options]
         options += [precision_option] if precision else []
         options += [_active_options]
-        options += [_ensemble_option] if ensemble else []
+        options += [ensemble_option] if ensemble else []
         options += [resource_options]
         return functools.reduce(lambda done, option: option(done), reversed(options), with_opening)
 
     return decorate
-
-
-_ensemble_option = click.option(
-    "--ensemble",
-    type=int,
-    default=1,
-    metavar="1|2|4|8",
-    show_default=True,
-    help="Compute a picture in as many turns, mirrored, upside down and transposed, and take the "
-    "mean: a better picture for as many times the computation.",
-)
 
 
 def _active_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,6 +86,17 @@ class MemorySize(click.ParamType):  # type: ignore[type-arg]  # generic since cl
         return size
 
 
+ensemble_option = click.option(
+    "--ensemble",
+    type=int,
+    default=1,
+    metavar="1|2|4|8",
+    show_default=True,
+    help="Compute a picture in as many turns, mirrored, upside down and transposed, and take the "
+    "mean: a better picture for as many times the computation.",
+)
+
+
 def resource_options(command: Command) -> Command:
     """`--max-memory SIZE` and `--threads N`."""
     threads = click.option(

@@ -10,6 +10,7 @@ from m2a.commands.options import (
     EXISTING_OR_NOT,
     bundle_option,
     chosen_bundle,
+    ensemble_option,
     json_option,
     overwrite_option,
     precision_option,
@@ -48,6 +49,7 @@ from m2a.runtime.precision import AUTO
 @click.option(
     "--dilate", type=int, help="The default of the requests, pixels. [default: the bundle's]"
 )
+@ensemble_option
 @click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
@@ -80,6 +82,7 @@ def command(
     precision: str,
     threshold: float | None,
     dilate: int | None,
+    ensemble: int,
     max_pixels: int,
     max_memory: int | None,
     threads: int | None,
@@ -110,6 +113,7 @@ def command(
         precision="fp32" if precision == AUTO else precision,
         threshold=found.threshold if threshold is None else threshold,
         dilate=found.dilate if dilate is None else dilate,
+        ensemble=ensemble,
         max_pixels=max_pixels,
         max_memory=max_memory,
         threads=threads,

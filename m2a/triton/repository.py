@@ -12,6 +12,7 @@ from m2a.errors import UsageError
 from m2a.files import read_regular
 from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle
 from m2a.runtime.deblurrer import check_active, check_memory
+from m2a.runtime.ensemble import check_ensemble
 from m2a.runtime.manifest import MAX_MANIFEST
 from m2a.triton.configuration import (
     FILE,
@@ -44,7 +45,8 @@ class Order:
     Attributes:
         backend: one of `BACKENDS`.
         precision: which of the bundle's graphs or engines.
-        threshold: as `StitchSettings`; so are `dilate`, `max_pixels`, `max_memory` and `threads`.
+        threshold: as `StitchSettings`; so are `dilate`, `ensemble`, `max_pixels`, `max_memory` and
+            `threads`.
         instances: processes per stitching model.
         version: the models' version, a positive number.
 
@@ -56,6 +58,7 @@ class Order:
     precision: str
     threshold: float
     dilate: int
+    ensemble: int = 1
     max_pixels: int
     max_memory: int | None
     threads: int | None
@@ -86,6 +89,7 @@ def repository_files(bundle: Bundle, order: Order) -> dict[str, bytes]:
         if memory is None:
             memory = memory_within_profiles(bundle, plans.sidecar)
     check_active(order.threshold, order.dilate)
+    check_ensemble(order.ensemble)
     if memory is not None:
         check_memory(bundle, memory)
     in_process = order.backend == PYTHON
@@ -94,6 +98,7 @@ def repository_files(bundle: Bundle, order: Order) -> dict[str, bytes]:
         precision=order.precision,
         threshold=order.threshold,
         dilate=order.dilate,
+        ensemble=order.ensemble,
         max_pixels=order.max_pixels,
         max_memory=memory,
         threads=order.threads,

@@ -38,6 +38,8 @@ class StitchSettings:
         threshold: a pixel is active where its probability is at least this, in (0, 1]; a request
             may give another.
         dilate: radius in pixels by which the mask is then dilated; a request may give another.
+        ensemble: turns of a picture over which the mean is taken; a repository that does not say
+            takes one.
         max_pixels: the largest H·W accepted.
         max_memory: bytes that the graphs may take at a time, about; None takes a quarter of the
             memory that is free when the model is loaded.
@@ -48,6 +50,7 @@ class StitchSettings:
     precision: str
     threshold: float
     dilate: int
+    ensemble: int = 1
     max_pixels: int
     max_memory: int | None = None
     threads: int | None = None
@@ -76,15 +79,22 @@ class StitchSettings:
         return cls(**values)
 
 
-_TYPES = {"threshold": float, "dilate": int, "max_pixels": int, "max_memory": int, "threads": int}
+_TYPES = {
+    "threshold": float,
+    "dilate": int,
+    "ensemble": int,
+    "max_pixels": int,
+    "max_memory": int,
+    "threads": int,
+}
 
-_OPTIONAL = ("max_memory", "threads")
+_DEFAULTS = {"ensemble": 1, "max_memory": None, "threads": None}
 
 
 def _value(found: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - as `_TYPES` says
     if name not in found:
-        if name in _OPTIONAL:
-            return None
+        if name in _DEFAULTS:
+            return _DEFAULTS[name]
         raise UsageError(f"config.pbtxt: the parameter {name!r} is missing; write it again")
     kind = _TYPES.get(name, str)
     try:

@@ -61,6 +61,7 @@ class StitchingModel:
             precision=settings.precision,
             threshold=settings.threshold,
             dilate=settings.dilate,
+            ensemble=settings.ensemble,
             max_memory=allowed_memory(bundle, settings.max_memory),
             threads=settings.threads,
         )

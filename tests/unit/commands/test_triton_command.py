@@ -18,6 +18,7 @@ def config_of(repository, model):
 def test_a_repository_is_written_with_the_options_given(invoke, tmp_path):
     done = invoke(
         *("triton", "-o", "repository", "--threshold", "0.25", "--dilate", 2, "--instances", 3),
+        *("--ensemble", 2),
         *("--max-memory", "3GiB", "--max-pixels", 1000, "--model-version", 4),
     )
     assert done.exit_code == 0, done.output
@@ -25,6 +26,7 @@ def test_a_repository_is_written_with_the_options_given(invoke, tmp_path):
     config = config_of(tmp_path / "repository", "m2a")
     found = {name: value.string_value for name, value in config.parameters.items()}
     expected = {"threshold": "0.25", "dilate": "2", "max_pixels": "1000", "graphs": "server"}
+    expected["ensemble"] = "2"
     assert {**expected, "max_memory": str(3 * 2**30)}.items() <= found.items()
     assert config.instance_group[0].count == 3
     assert (tmp_path / "repository" / "m2a_mask" / "4" / "model.onnx").exists()

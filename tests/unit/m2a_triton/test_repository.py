@@ -94,6 +94,7 @@ def test_graphs_are_carried_by_who_computes_them(bundle):
         ({"precision": "int8", "backend": "python"}, "has no int8 graphs"),
         ({"threshold": 0.0}, r"must lie in \(0, 1\]"),
         ({"dilate": -1}, "must not be negative"),
+        ({"ensemble": 3}, "must be 1, 2, 4 or 8"),
         ({"max_memory": 1000}, "needs at least"),
     ],
 )

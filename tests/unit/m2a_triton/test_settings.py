@@ -19,13 +19,25 @@ def in_json(parameters):
     [
         SETTINGS,
         StitchSettings(
-            graphs=IN_PROCESS, precision="fp32", threshold=0.5, dilate=0, max_pixels=1, threads=2
+            graphs=IN_PROCESS,
+            precision="fp32",
+            threshold=0.5,
+            dilate=0,
+            ensemble=4,
+            max_pixels=1,
+            threads=2,
         ),
     ],
 )
 def test_what_is_written_is_read(settings):
     parameters = in_json({**settings.to_parameters(), "of another": "kind"})
     assert StitchSettings.from_parameters(parameters) == settings
+
+
+def test_a_repository_from_before_there_were_ensembles_takes_one_turn():
+    parameters = SETTINGS.to_parameters()
+    del parameters["ensemble"]
+    assert StitchSettings.from_parameters(in_json(parameters)) == SETTINGS
 
 
 @pytest.mark.parametrize(
