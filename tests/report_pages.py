@@ -69,6 +69,7 @@ def provenance(**changes) -> Provenance:
         "precision": "fp32",
         "threshold": 0.25,
         "dilate": 7,
+        "ensemble": 1,
         "mask": None,
         "versions": {"python": "3.11"},
         "made": datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc),

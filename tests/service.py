@@ -29,7 +29,7 @@ BUNDLE = SimpleNamespace(
 class Inverting:
     """Stands in for a `Deblurrer`: inverts the left half of a picture; can be held."""
 
-    bundle, backend, precision = BUNDLE, "ort-cpu", "fp32"
+    bundle, backend, precision, ensemble = BUNDLE, "ort-cpu", "fp32", 1
 
     def __init__(self) -> None:
         self.go_on = threading.Event()

@@ -41,7 +41,11 @@ class Recipe:
     @property
     def sha256(self) -> str:
         """Of all fields, in hexadecimal digits."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        fields = asdict(self)
+        if self.ensemble == 1:
+            # Recipes from before there were ensembles do not tell, and are the same.
+            del fields["ensemble"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def recipe_of(
@@ -51,7 +55,7 @@ def recipe_of(
     precision: str,
     threshold: float | None,
     dilate: int | None,
-    ensemble: int = 1,
+    ensemble: int,
     suffix: str | None,
 ) -> Recipe:
     """The recipe of a bundle and the options of a run; None takes the bundle's own value.

@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,11 @@ from m2a.evaluation import Arithmetic, Evaluation, Pair, evaluate, find_pairs
 from m2a.evaluation.datasets import SPLITS
 from m2a.evaluation.evaluate import Deblurs
 from m2a.evaluation.layouts import LAYOUTS
+from m2a.evaluation.score import arithmetic_of
 from m2a.evaluation.sheet import draw_sheet
 from m2a.extras import check_extras
 from m2a.files import atomic_write, check_target
 from m2a.runtime.backends import extras_of
-from m2a.runtime.ensemble import mask_turns
 from m2a.runtime.images import Photo, check_output, write_photo
 
 _OF_A_BUNDLE = {
@@ -193,17 +193,9 @@ class _Subject:
 
 def _bundle(opening: Opening) -> _Subject:
     deblurrer = opening.open()
-    arithmetic = Arithmetic.of_manifest(deblurrer.bundle.manifest)
-    if arithmetic is not None:
-        mirrored = deblurrer.bundle.network.mask_mirrored
-        arithmetic = replace(
-            arithmetic,
-            mask_passes=len(mask_turns(deblurrer.ensemble, mirrored=mirrored)),
-            restore_passes=deblurrer.ensemble,
-        )
     return _Subject(
         deblurrer=deblurrer,
-        arithmetic=arithmetic,
+        arithmetic=arithmetic_of(deblurrer),
         description={
             "bundle": str(deblurrer.bundle.path),
             "backend": deblurrer.backend,

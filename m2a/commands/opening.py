@@ -56,7 +56,7 @@ class Opening:
     precision: str = "auto"
     threshold: float | None
     dilate: int | None
-    ensemble: int = 1
+    ensemble: int = 1  # not every command has the option
     max_memory: int | None
     threads: int | None
 

@@ -92,8 +92,9 @@ ensemble_option = click.option(
     default=1,
     metavar="1|2|4|8",
     show_default=True,
-    help="Compute a picture in as many turns, mirrored, upside down and transposed, and take the "
-    "mean: a better picture for as many times the computation.",
+    help="Compute a picture in as many orientations (2: mirrored too; 4: upside down as well; 8: "
+    "and transposed) and take the mean: as a rule a better picture, for as many times the "
+    "computation.",
 )
 
 

@@ -184,5 +184,6 @@ def _outcome(photo: Shown | Failed, output: Path, deblurrer: Deblurrer) -> Outco
         backend=photo.backend,
         precision=deblurrer.precision,
         precision_reason=deblurrer.precision_reason,
+        ensemble=deblurrer.ensemble,
         seconds=photo.seconds,
     )

@@ -44,7 +44,8 @@ from m2a.runtime.settings import Settings
 @click.option(
     "--motion-out",
     type=EXISTING_OR_NOT,
-    help="Write the photo with the predicted trajectories drawn over it, as a PNG.",
+    help="Write the photo with the predicted trajectories drawn over it, as a PNG; with --ensemble "
+    "those of the photo as it is.",
 )
 @click.option(
     "--suffix",

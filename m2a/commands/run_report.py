@@ -16,7 +16,7 @@ def fields_of(outcome: Outcome) -> dict[str, Any]:
     """The JSON object of a picture: its names, and what there is to tell.
 
     All have their `status`; one that is done has `coverage`, `threshold`, `highest_probability`,
-    `copied`, `backend`, `precision`, `precision_reason` and
+    `copied`, `backend`, `precision`, `precision_reason`, `ensemble` and
     `seconds` too, and one that failed its `error`.
     """
     fields: dict[str, Any] = {
@@ -32,6 +32,7 @@ def fields_of(outcome: Outcome) -> dict[str, Any]:
         fields["backend"] = outcome.backend
         fields["precision"] = outcome.precision
         fields["precision_reason"] = outcome.precision_reason
+        fields["ensemble"] = outcome.ensemble
         fields["seconds"] = dict(outcome.seconds)
     if outcome.reason is not None:
         fields["error"] = outcome.reason

@@ -168,6 +168,7 @@ def _fields(
         backend=done.backend,
         precision=deblurrer.precision,
         precision_reason=deblurrer.precision_reason,
+        ensemble=deblurrer.ensemble,
         seconds=done.seconds,
     )
     return fields_of(outcome) | {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from m2a.evaluation.metrics import finite_psnr
+from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.ensemble import mask_turns
 
 WORSE = -0.1
 """dB: a gain below this is a picture made worse."""
@@ -51,6 +53,16 @@ class Arithmetic:
         mask = self.mask_passes * self.mask
         restore = self.restore_passes * coverage * self.restore
         return (mask + restore) / (self.mask + self.restore)
+
+
+def arithmetic_of(deblurrer: Deblurrer) -> Arithmetic | None:
+    """What a bundle computes of a picture, in all turns; None where its manifest does not tell."""
+    once = Arithmetic.of_manifest(deblurrer.bundle.manifest)
+    if once is None:
+        return None
+    mirrored = deblurrer.bundle.network.mask_mirrored
+    mask = mask_turns(deblurrer.ensemble, mirrored=mirrored)
+    return replace(once, mask_passes=len(mask), restore_passes=deblurrer.ensemble)
 
 
 @dataclass(frozen=True, kw_only=True)

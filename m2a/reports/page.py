@@ -46,7 +46,7 @@ class Provenance:
     precision: str
     threshold: float
     dilate: int
-    ensemble: int = 1
+    ensemble: int
     mask: str | None
     versions: Mapping[str, str]
     made: datetime

@@ -219,6 +219,7 @@ def outcome_of(
         backend=result.backend,
         precision=deblurrer.precision,
         precision_reason=deblurrer.precision_reason,
+        ensemble=deblurrer.ensemble,
         seconds=seconds,
         copied=copied,
     )

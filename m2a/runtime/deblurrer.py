@@ -74,7 +74,6 @@ class Deblurrer:
         precision_reason: why that one.
         threshold: a pixel is active where its probability is at least this.
         dilate: radius in pixels by which the mask is then dilated.
-        ensemble: how many turns of a picture mask and residuals are the means of: 1, 2, 4 or 8.
         max_memory: bytes that the graphs may take at a time, about.
         gathered: restores packed active pixels.
         dense: restores by computing every pixel; None where the bundle has no such graph in this
@@ -105,24 +104,29 @@ class Deblurrer:
         self.precision_reason = "asked for"
         self.threshold = threshold
         self.dilate = dilate
-        self.ensemble = ensemble
+        self._ensemble = ensemble
         self.max_memory = max_memory
         self._mask = mask
         self._workers = Workers(threads or usable_cores())
         self._image = Buffer(np.float32)
+        turns = turns_of(ensemble)
         self.gathered = GatheredRestoration(
-            restore, bundle.network, max_memory=max_memory, workers=self._workers
+            restore, bundle.network, max_memory=max_memory, workers=self._workers, turns=turns
         )
         self.dense = dense and DenseRestoration(
-            dense, bundle.network, max_memory=max_memory, workers=self._workers
+            dense, bundle.network, max_memory=max_memory, workers=self._workers, turns=turns
         )
-        for restoration in filter(None, (self.gathered, self.dense)):
-            restoration.turns = turns_of(ensemble)
+
+    @property
+    def ensemble(self) -> int:
+        """How many turns of a picture mask and residuals are the means of: 1, 2, 4 or 8."""
+        return self._ensemble
 
     def __repr__(self) -> str:
+        turns = "" if self.ensemble == 1 else f", mean of {self.ensemble} turns"
         return (
             f"<{type(self).__name__} of {self.bundle.path} on {self.backend}, {self.precision}, "
-            f"threshold {self.threshold:g}, dilation {self.dilate}>"
+            f"threshold {self.threshold:g}, dilation {self.dilate}{turns}>"
         )
 
     def __call__(
@@ -193,14 +197,15 @@ class Deblurrer:
     def predict(
         self, picture: PaddedPicture, watch: Stopwatch | None = None
     ) -> NDArray[np.float32]:
-        """Runs the mask graph, part by part.
+        """Runs the mask graph, part by part, in all turns of the ensemble.
 
         Args:
             picture: the padded picture.
             watch: times the stages `pad` and `mask`.
 
         Returns:
-            f32 [H, W], the probability of visible motion blur.
+            f32 [H, W], the probability of visible motion blur; of several turns that of the mean
+            logit.
 
         Raises:
             BackendError: the backend failed, or returned values that are not finite.
@@ -230,7 +235,11 @@ class Deblurrer:
                     # A NaN is below every threshold: unnoticed, the picture would count as sharp.
                     check_finite(all_finite(inner), self.backend)
                     if len(turns) > 1:
-                        logits = logit(inner) if logits is None else logits + logit(inner)
+                        logits = (
+                            logit(inner)
+                            if logits is None
+                            else np.add(logits, logit(inner), out=logits)
+                        )
             with watch.stage("mask"):
                 if logits is not None:
                     inner = sigmoid(logits / np.float32(len(turns)))

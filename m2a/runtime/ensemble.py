@@ -69,20 +69,6 @@ class Turn:
         flipped = self._flipped(turned)
         return flipped.swapaxes(0, 1) if self.transpose else flipped
 
-    def places(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Where the active pixels of a plane lie in the turned one.
-
-        Args:
-            active: bool [H, W], as it is.
-
-        Returns:
-            int64 [N], row-major indices into the turned plane, in the row-major order of `active`.
-        """
-        if self.is_identity:
-            return np.flatnonzero(active)
-        turned = np.arange(active.size).reshape(self.apply(active).shape)
-        return self.undo(turned)[active]
-
     def _flipped(self, plane: NDArray[Sample]) -> NDArray[Sample]:
         return plane[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
 
@@ -93,7 +79,8 @@ _TURNS = tuple(
     for flip_y in (False, True)
     for flip_x in (False, True)
 )
-"""Every second one is the mirror image of the one before; the first of `ENSEMBLES` are groups."""
+"""Every second one is the mirror image of the one before. The first 1, 2, 4 and 8 are each a group:
+one after another of them is one of them."""
 
 
 def check_ensemble(ensemble: int) -> None:
@@ -102,7 +89,7 @@ def check_ensemble(ensemble: int) -> None:
     Raises:
         UsageError: it is none.
     """
-    if ensemble not in ENSEMBLES:
+    if not isinstance(ensemble, int) or ensemble not in ENSEMBLES:
         expected = ", ".join(map(str, ENSEMBLES[:-1]))
         raise UsageError(f"the ensemble must be {expected} or {ENSEMBLES[-1]}, found {ensemble}")
 
@@ -125,8 +112,11 @@ def mask_turns(ensemble: int, *, mirrored: bool) -> Sequence[Turn]:
 
 def logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     """ln(p / (1 - p)), finite also where a probability was rounded to 0 or 1: f32, any shape."""
-    certain = np.clip(probability, np.float32(1 - _CERTAIN), np.float32(_CERTAIN))
-    logits: NDArray[np.float32] = np.log(certain) - np.log1p(-certain)
+    logits = np.clip(probability, np.float32(1 - _CERTAIN), np.float32(_CERTAIN))
+    rest = np.negative(logits)
+    np.log1p(rest, out=rest)
+    np.log(logits, out=logits)
+    logits -= rest
     return logits
 
 

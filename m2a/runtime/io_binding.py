@@ -2,7 +2,8 @@
 
 Plain `run` copies from pageable memory into new memory of the device each time. Here a buffer is
 kept for each input and output as long as the shapes stay, which those of a series of photographs
-from one camera do: the mask graph's image and mask always, tables where a mask is given again.
+from one camera do: the mask graph's image and mask always, unless an ensemble of eight exchanges
+their sides; tables where a mask is given again.
 """
 
 from __future__ import annotations

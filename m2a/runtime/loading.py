@@ -20,6 +20,7 @@ from m2a.runtime.backends import (
 )
 from m2a.runtime.bundle import GRAPHS, Bundle, find_bundle
 from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.ensemble import check_ensemble
 from m2a.runtime.parts import smallest_memory
 from m2a.runtime.precision import AUTO, ChosenPrecision, candidates, choose_precision
 
@@ -76,9 +77,11 @@ def load(
         threshold: a pixel is active where its probability is at least this; None takes the
             bundle's.
         dilate: radius in pixels by which the mask is then dilated; None takes the bundle's.
-        ensemble: 2, 4 or 8 computes a picture in as many turns, mirrored, upside down and
-            transposed, and takes the mean: better masks and restorations for as many times the
-            computation. The motion is that of the picture as it is.
+        ensemble: 2, 4 or 8 computes a picture in as many orientations (2: mirrored too; 4: upside
+            down as well; 8: and transposed) and takes the mean: as a rule better restorations, and
+            better masks, for as many times the computation. A model whose mask graph sees the
+            mirror image anyway, as that of `base`, needs half as many passes for the mask. The
+            motion is that of the picture as it is.
         allow_fallback: use `ort-cpu` where the backend cannot be used, instead of an error; `auto`
             is then what is best there.
         max_memory: bytes that one graph may take at a time, about, beside the picture and the
@@ -142,6 +145,7 @@ def open_bundle_on(
         optimize=optimize,
     )
     check_backend(backend)
+    check_ensemble(ensemble)
     may_fall_back = allow_fallback and backend != DEFAULT_BACKEND
     unusable: tuple[type[Exception], ...] = (BackendError,)
     if backend in PIPELINES:

@@ -32,6 +32,7 @@ class Outcome:
         backend: who computed; None unless it is done.
         precision: of the graphs; None as before.
         precision_reason: why that one; None as before.
+        ensemble: turns over which the mean was taken; None as before.
         seconds: wall time per stage, from reading to writing; empty unless it is done.
         copied: whether the output is the source, byte for byte, as nothing was restored and to
             encode it again would lose.
@@ -49,6 +50,7 @@ class Outcome:
     backend: str | None = None
     precision: str | None = None
     precision_reason: str | None = None
+    ensemble: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     copied: bool = False
 

@@ -1,7 +1,9 @@
 """Restoring the active pixels of a picture, part by part.
 
 Gathered: tables → patches → restoration graph, at a cost that follows the active pixels. Dense: the
-same network over every pixel, where next to none is left out and packing them no longer pays.
+same network over every pixel, where next to none is left out and packing them no longer pays. With
+an ensemble each part is computed in several turns (`m2a.runtime.ensemble`), and the residual is
+their mean.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,22 +86,25 @@ class Restoration(Protocol):
 class _RestorationByParts(ABC):
     """Restores box after box, each in all turns of the ensemble."""
 
-    def __init__(self, network: NetworkShape, *, max_memory: int, workers: Workers) -> None:
-        self._network = network
+    _padding_stage: ClassVar[str]
+
+    def __init__(
+        self, network: NetworkShape, *, max_memory: int, workers: Workers, turns: Sequence[Turn]
+    ) -> None:
+        self._network, self._turns = network, turns
         self.max_memory, self._workers = max_memory, workers
-        self.turns: Sequence[Turn] = turns_of(1)
 
     def parts(
         self, picture: PaddedPicture, mask: NDArray[np.bool_], watch: Stopwatch
     ) -> Iterator[RestoredPart]:
         """See `Restoration.parts`."""
-        with watch.stage("pad"):
+        with watch.stage(self._padding_stage):
             padded = pad_mask(mask)
         for box, outer in self._boxes(padded):
             with watch.stage("pad"):
                 surroundings = picture.surroundings(outer)
             active = padded[outer.slices]
-            first, *others = self.turns
+            first, *others = self._turns
             residual, motion = self._restored(first, surroundings, active, picture.scale, watch)
             for turn in others:
                 more, _ = self._restored(turn, surroundings, active, picture.scale, watch)
@@ -107,7 +112,7 @@ class _RestorationByParts(ABC):
                     residual += more
             with watch.stage("scatter"):
                 if others:
-                    residual /= np.float32(len(self.turns))
+                    residual /= np.float32(len(self._turns))
                 pixels = np.flatnonzero(active)
                 kept, places = _placed(pixels, box=box, outer=outer, width=picture.size[1])
                 part = RestoredPart(
@@ -151,13 +156,27 @@ class GatheredRestoration(_RestorationByParts):
 
     Attributes:
         max_memory: bytes that a part may take, about.
+
+    Args:
+        runner: of the graph.
+        network: its shape.
+        max_memory: bytes that a part may take, about.
+        workers: threads that share what NumPy computes.
         turns: of every part, over whose residuals the mean is taken; the motion is the first's.
     """
 
+    _padding_stage = "tables"
+
     def __init__(
-        self, runner: Runner, network: NetworkShape, *, max_memory: int, workers: Workers
+        self,
+        runner: Runner,
+        network: NetworkShape,
+        *,
+        max_memory: int,
+        workers: Workers,
+        turns: Sequence[Turn] = turns_of(1),
     ) -> None:
-        super().__init__(network, max_memory=max_memory, workers=workers)
+        super().__init__(network, max_memory=max_memory, workers=workers, turns=turns)
         self._runner = runner
         self._patches, self._tables = Buffer(np.float32), SiteBuffers()
 
@@ -194,9 +213,9 @@ class GatheredRestoration(_RestorationByParts):
             x, y = sites.tables["site_xy"].T
             motion[y, x] = rows
             if not turn.is_identity:
-                row_of = np.empty(active.size, np.int64)
-                row_of[sites.pixels] = np.arange(len(residual))
-                residual = residual[row_of[turn.places(active)]]
+                row_of = np.empty(sites.shape, np.int32)
+                row_of.reshape(-1)[sites.pixels] = np.arange(len(residual), dtype=np.int32)
+                residual = residual[turn.undo(row_of)[active]]
         return residual, motion
 
 
@@ -205,8 +224,16 @@ class DenseRestoration(_RestorationByParts):
 
     Attributes:
         max_memory: bytes that a part may take, about.
+
+    Args:
+        open_runner: opens the graph.
+        network: its shape.
+        max_memory: bytes that a part may take, about.
+        workers: threads that share what NumPy computes.
         turns: as those of `GatheredRestoration`.
     """
+
+    _padding_stage = "pad"
 
     def __init__(
         self,
@@ -215,8 +242,9 @@ class DenseRestoration(_RestorationByParts):
         *,
         max_memory: int,
         workers: Workers,
+        turns: Sequence[Turn] = turns_of(1),
     ) -> None:
-        super().__init__(network, max_memory=max_memory, workers=workers)
+        super().__init__(network, max_memory=max_memory, workers=workers, turns=turns)
         self._open_runner, self._opening = open_runner, threading.Lock()
         self._runner: Runner | None = None
         self._image = Buffer(np.float32)
@@ -242,7 +270,8 @@ class DenseRestoration(_RestorationByParts):
             runner = self._opened()
             outputs = runner.run(feeds)
         with watch.stage("scatter"):
-            residual = outputs["residual"].reshape(3, -1).take(turn.places(active), axis=1).T
+            planes = outputs["residual"][0]
+            residual = np.stack([turn.undo(plane)[active] for plane in planes], axis=1)
             cells = has_active(turned)
             found = outputs["motion"][0].transpose(1, 2, 0)
             check_finite(all_finite(residual) and all_finite(found[cells]), runner.backend)

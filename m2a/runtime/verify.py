@@ -120,9 +120,15 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
 
     Raises:
         BundleError: the reference is missing or damaged.
-        UsageError: without a picture, the bundle has no limits for the deblurrer's precision.
+        UsageError: the deblurrer has an ensemble; or, without a picture, the bundle has no limits
+            for its precision.
         ImageError: the array is not a picture.
     """
+    if deblurrer.ensemble != 1:
+        raise UsageError(
+            f"stages are compared in one turn of the picture, found an ensemble of "
+            f"{deblurrer.ensemble}; open the bundle without one"
+        )
     if image is None:
         expected, words = _stored(bundle), "torch masked dense network, stored at export"
     else:

@@ -194,7 +194,7 @@ class _Service:
 
 
 def _model_of(deblurrer: Deblurrer) -> dict[str, str]:
-    """What computes: name, backend, precision, and the SHA-256 of both graphs."""
+    """What computes: name, backend, precision, ensemble, and the SHA-256 of both graphs."""
     bundle = deblurrer.bundle
     model = bundle.manifest.get("model")
     named = model.get("name", "unnamed") if isinstance(model, dict) else "unnamed"
@@ -203,6 +203,7 @@ def _model_of(deblurrer: Deblurrer) -> dict[str, str]:
         "name": f"{named!s:.80}",
         "backend": deblurrer.backend,
         "precision": deblurrer.precision,
+        "ensemble": str(deblurrer.ensemble),
         **{name: graphs[name].sha256 if name in graphs else "unknown" for name in GRAPHS},
     }
 

@@ -102,6 +102,7 @@ def plan(tiny_bundle, photos, tmp_path):
             precision="fp32",
             threshold=threshold,
             dilate=None,
+            ensemble=1,
             suffix=None,
         )
         work, manifest = plan_work(

@@ -41,6 +41,19 @@ def test_an_address_where_nothing_answers_is_told_at_once(invoke, photos):
     assert not (photos.parent / "sharp").exists()
 
 
+def test_an_ensemble_is_the_actors_and_the_recipes(invoke, photos, monkeypatch):
+    jobs = []
+
+    def nothing(job):
+        jobs.append(job)
+        yield from ()
+
+    monkeypatch.setattr("m2a.cluster.job.deblur_place", nothing)
+    assert invoke("photos", "-o", "sharp", "--ensemble", "4", "--ray").exit_code == 0
+    (job,) = jobs
+    assert (job.order.opening.ensemble, job.recipe.ensemble) == (4, 4)
+
+
 @pytest.mark.parametrize("option", ["--actors", "--gpus-per-actor"])
 def test_an_option_of_the_cluster_needs_it(invoke, photos, option):
     told = invoke("photos", "-o", "sharp", option, "2")

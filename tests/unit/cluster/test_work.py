@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,13 @@ def test_every_option_that_changes_the_output_changes_the_recipe(plan):
     assert changed.keys() == recipe.__dataclass_fields__.keys()
     hashes = {replace(recipe, **{name: value}).sha256 for name, value in changed.items()}
     assert len(hashes | {recipe.sha256}) == len(changed) + 1
+
+
+def test_recipes_from_before_there_were_ensembles_are_the_same(plan):
+    recipe = plan().recipe
+    older = {name: value for name, value in vars(recipe).items() if name != "ensemble"}
+    assert recipe.ensemble == 1
+    assert recipe.sha256 == sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
 
 
 def test_outputs_below_the_photos_of_an_object_store_are_no_inputs(plan):

@@ -37,4 +37,12 @@ def test_a_precision_that_the_bundle_lacks_is_told(tiny_bundle):
     with pytest.raises(UsageError, match="has no fp16 graphs; it has fp32"):
         packed_bundle(bundle, precision="fp16")
     with pytest.raises(UsageError, match="has no fp16 graphs; it has fp32"):
-        recipe_of(bundle, Settings(), precision="fp16", threshold=None, dilate=None, suffix=None)
+        recipe_of(
+            bundle,
+            Settings(),
+            precision="fp16",
+            threshold=None,
+            dilate=None,
+            ensemble=1,
+            suffix=None,
+        )

@@ -23,6 +23,13 @@ class TestEnsemble:
         assert invoke("run", photo, "-o", "plain.png", "--mask-in", "full").exit_code == 0
         np.testing.assert_array_equal(read("plain.png"), read("once.png"))
 
+    def test_is_told_of_each(self, invoke):
+        for name in ("a", "b"):
+            draw(f"photos/{name}.png")
+        for options, turns in (([], 1), (["--ensemble", "2"], 2)):
+            done = invoke("run", "photos", "-o", f"out{turns}", "--json", *options)
+            assert [told["ensemble"] for told in objects(done)] == [turns, turns]
+
     def test_of_another_number_is_refused_before_any_work(self, invoke):
         refused = invoke("run", "not-there.png", "-o", "out.png", "--ensemble", "3")
         assert refused.exit_code == 2

@@ -10,6 +10,7 @@ import torch
 from random_network import TINY, noise_image, random_network, to_tensor
 
 import m2a
+from m2a.evaluation.score import arithmetic_of
 from m2a.export.exporter import export_bundle
 from m2a.export.masked_dense import MaskedDenseDeblurrer
 from m2a.models.checkpoint import load_checkpoint, save_checkpoint
@@ -102,3 +103,9 @@ def test_an_ensemble_does_not_mirror_it_once_more(bundle):
     once, twice, more = (m2a.load(bundle, ensemble=n).predict(picture) for n in (1, 2, 4))
     assert np.array_equal(once, twice)
     assert np.abs(once - more).max() > 0.05
+
+
+@pytest.mark.parametrize(("ensemble", "passes"), [(1, 1), (2, 1), (4, 2), (8, 4)])
+def test_its_arithmetic_has_both_pictures_already(bundle, ensemble, passes):
+    found = arithmetic_of(m2a.load(bundle, ensemble=ensemble))
+    assert (found.mask_passes, found.restore_passes) == (passes, ensemble)

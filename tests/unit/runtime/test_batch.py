@@ -38,6 +38,7 @@ def invert(pixels, *, mask=None):
 
 
 invert.threshold, invert.precision, invert.precision_reason = 0.5, "fp32", "asked for"
+invert.ensemble = 1
 
 
 @pytest.fixture
@@ -121,6 +122,7 @@ def test_what_is_written_does_not_lie_in_memory_while_the_next_is_computed(deblu
 
     alive = []
     remember.threshold, remember.precision, remember.precision_reason = 0.5, "fp32", "asked for"
+    remember.ensemble = 1
     assert len(list(deblur_files(paint_several(4), Settings(), lambda: remember))) == 4
     assert alive == [0, 0, 0, 0]
 

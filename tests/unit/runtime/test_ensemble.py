@@ -11,9 +11,10 @@ from masks import draw_mask
 import m2a
 from m2a.errors import UsageError
 from m2a.runtime.ensemble import ENSEMBLES, logit, mask_turns, sigmoid, turns_of
-from m2a.runtime.parts import mask_parts, restore_parts
+from m2a.runtime.parts import dense_parts, mask_parts, restore_parts
 from m2a.runtime.pixels import check_pixels
 from m2a.runtime.sites import pad_mask
+from m2a.runtime.verify import verify
 from m2a.runtime.windows import PaddedPicture
 
 ROUNDING = 1e-5
@@ -21,6 +22,8 @@ ROUNDING = 1e-5
 
 SIZE = (96, 160)
 """A multiple of 32: a padded picture that is turned has its padding elsewhere."""
+
+LARGE = (330, 420)
 
 
 def noise(height, width, seed=0):
@@ -41,19 +44,20 @@ def several(request, tiny_bundle):
     return m2a.load(tiny_bundle, dilate=0, ensemble=request.param)
 
 
+@pytest.fixture
+def in_parts(tiny_bundle):
+    """Takes parts as small as the halos allow, which are not square."""
+    deblurrer = m2a.load(tiny_bundle, dilate=0, ensemble=8)
+    for part in (deblurrer, deblurrer.gathered, deblurrer.dense):
+        part.max_memory = 2**22
+    return deblurrer
+
+
 @pytest.mark.parametrize("turn", turns_of(8))
 def test_what_is_turned_is_turned_back(turn):
     plane = np.arange(5 * 7 * 3).reshape(5, 7, 3)
     assert np.array_equal(turn.undo(turn.apply(plane)), plane)
     assert turn.is_identity == np.array_equal(turn.apply(plane), plane)
-
-
-@pytest.mark.parametrize("turn", turns_of(8))
-def test_active_pixels_are_found_again(turn):
-    plane = np.random.default_rng(0).permutation(35).reshape(5, 7)
-    active = plane % 3 == 0
-    turned = turn.apply(plane).reshape(-1)
-    assert np.array_equal(turned[turn.places(active)], plane[active])
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
@@ -113,9 +117,12 @@ def test_residuals_are_the_mean_of_those_of_turned_pictures(once, several, kind)
     assert not found.residual[~mask].any()
 
 
-def test_the_motion_is_that_of_the_picture_as_it_is(once, several):
+@pytest.mark.parametrize("kind", ["gathered", "dense"])
+def test_the_motion_is_that_of_the_picture_as_it_is(once, several, kind):
     picture, mask = padded(noise(70, 110)), draw_mask("random", 70, 110, seed=2)
-    expected, found = (one.restore(picture, mask).motion for one in (once, several))
+    expected, found = (
+        one.restore(picture, mask, restoration=getattr(one, kind)).motion for one in (once, several)
+    )
     assert np.isfinite(expected).any()
     assert np.array_equal(found, expected, equal_nan=True)
 
@@ -136,21 +143,24 @@ def test_a_turned_picture_gives_the_turned_result(once, tiny_bundle):
     assert min(largest_difference(once)) > 0.01
 
 
-def test_it_does_not_depend_on_the_split(tiny_bundle):
-    size = (330, 420)
-    whole, in_parts = (m2a.load(tiny_bundle, dilate=0, ensemble=4) for _ in range(2))
-    for part in (in_parts, in_parts.gathered):
-        part.max_memory = 2**22
-    picture, mask = padded(noise(*size)), draw_mask("random", *size, seed=3)
-    network = whole.bundle.network
-    for parts in (
-        mask_parts(network, picture.box, memory=2**22),
-        restore_parts(network, pad_mask(mask), memory=2**22),
-    ):
-        assert len(list(parts)) > 3
-    expected, found = whole.predict(picture), in_parts.predict(picture)
-    assert np.abs(found - expected).max() <= ROUNDING
-    expected, found = (one.restore(picture, mask).residual for one in (whole, in_parts))
+def test_a_mask_does_not_depend_on_the_split(in_parts, tiny_bundle):
+    picture = padded(noise(*LARGE))
+    parts = mask_parts(in_parts.bundle.network, picture.box, memory=in_parts.max_memory)
+    assert len(list(parts)) > 3
+    expected = m2a.load(tiny_bundle, dilate=0, ensemble=8).predict(picture)
+    assert np.abs(in_parts.predict(picture) - expected).max() <= ROUNDING
+
+
+@pytest.mark.parametrize(("kind", "split"), [("gathered", restore_parts), ("dense", dense_parts)])
+def test_a_residual_does_not_depend_on_the_split(in_parts, tiny_bundle, kind, split):
+    picture, mask = padded(noise(*LARGE)), draw_mask("random", *LARGE, seed=3)
+    memory = in_parts.gathered.max_memory
+    assert len(list(split(in_parts.bundle.network, pad_mask(mask), memory=memory))) > 3
+    whole = m2a.load(tiny_bundle, dilate=0, ensemble=8)
+    expected, found = (
+        one.restore(picture, mask, restoration=getattr(one, kind)).residual
+        for one in (whole, in_parts)
+    )
     assert np.abs(expected).max() > 0.01
     assert np.abs(found - expected).max() <= ROUNDING
 
@@ -165,7 +175,20 @@ def test_pixels_outside_the_mask_stay_and_an_empty_mask_changes_nothing(several)
     assert np.array_equal(nothing.image, picture)
 
 
-@pytest.mark.parametrize("ensemble", [0, 3, 16, -1])
+def test_other_mask_settings_keep_it_and_it_is_told(several):
+    other = several.with_mask_settings(threshold=0.25)
+    assert other.ensemble == several.ensemble
+    assert f"threshold 0.25, dilation 0, mean of {several.ensemble} turns" in repr(other)
+    with pytest.raises(AttributeError):
+        other.ensemble = 1  # the restorers would not hear of it
+
+
+def test_stages_are_not_compared_with_those_of_one_turn(several):
+    with pytest.raises(UsageError, match="found an ensemble of"):
+        verify(several.bundle, several)
+
+
+@pytest.mark.parametrize("ensemble", [0, 3, 16, -1, 2.0])
 def test_another_number_of_turns_is_refused(tiny_bundle, ensemble):
     with pytest.raises(UsageError, match=f"must be 1, 2, 4 or 8, found {ensemble}"):
         m2a.load(tiny_bundle, ensemble=ensemble)

@@ -37,6 +37,7 @@ def add_one(pixels, *, mask=None):
 
 
 add_one.threshold, add_one.precision, add_one.precision_reason = 0.5, "fp32", "asked for"
+add_one.ensemble = 1
 
 
 @pytest.fixture
@@ -199,6 +200,7 @@ def test_a_photo_changed_while_it_is_deblurred_is_left(photos, change):
         "fp32",
         "asked for",
     )
+    changed_meanwhile.ensemble = 1
     plan = plan_jobs(["photos"], "photos", pictures={"mask": Path("masks")})
     with Journal(photos) as journal:
         options = Settings(overwrite=True)

@@ -96,6 +96,7 @@ invert_inside.threshold, invert_inside.precision, invert_inside.precision_reason
     "fp32",
     "asked for",
 )
+invert_inside.ensemble = 1
 
 
 def deblur(path, out, mask):

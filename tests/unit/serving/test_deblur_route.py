@@ -251,4 +251,6 @@ def test_metrics_count_and_time(jpeg):
     assert "m2a_queue_length 0.0" in lines
     assert "m2a_busy_workers 0.0" in lines
     assert "m2a_held_bytes 0.0" in lines
-    assert any(line.startswith('m2a_info{backend="ort-cpu"') for line in lines)
+    (info,) = (line for line in lines if line.startswith("m2a_info{"))
+    assert 'backend="ort-cpu"' in info
+    assert 'ensemble="1"' in info
