@@ -52,6 +52,7 @@ def test_json_is_one_object(invoke, clip):
     assert found == {
         "status": "done",
         "precision": "fp32",
+        "ensemble": 1,
         "input": "clip.mp4",
         "output": "out.mp4",
         "frames": 5,
