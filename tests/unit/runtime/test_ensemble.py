@@ -23,7 +23,7 @@ ROUNDING = 1e-5
 SIZE = (96, 160)
 """A multiple of 32: a padded picture that is turned has its padding elsewhere."""
 
-LARGE = (330, 420)
+LARGE = (230, 300)
 
 
 def noise(height, width, seed=0):
@@ -144,7 +144,7 @@ def test_a_turned_picture_gives_the_turned_result(once, tiny_bundle):
 
 
 def test_a_mask_does_not_depend_on_the_split(in_parts, tiny_bundle):
-    picture = padded(noise(*LARGE))
+    picture = padded(noise(330, 420))
     parts = mask_parts(in_parts.bundle.network, picture.box, memory=in_parts.max_memory)
     assert len(list(parts)) > 3
     expected = m2a.load(tiny_bundle, dilate=0, ensemble=8).predict(picture)
