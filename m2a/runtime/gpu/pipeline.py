@@ -206,7 +206,7 @@ class Pipeline:
                 turned = self._buffers.reserve("turned mask", size.padded)
                 self._kernels.turn_mask(results.at("mask"), turned, size, turn)
                 # As many as before, on every level: the picture's sides are whole cells of it.
-                self._sites.count(turned, size.turned(turn))
+                self._sites.scan(turned, size.turned(turn))
             sites = self._sites.build(counts)
             self._restore_turned(picture, size, results, tensors, sites, turn)
             if first:

@@ -54,6 +54,17 @@ class SiteBuilder:
         Raises:
             BackendError: something that was queued failed.
         """
+        totals = self.scan(mask, size)
+        counts = self._buffers.pinned("counts", LEVELS * _INT)
+        self._device.download(counts, totals)
+        self._device.wait()
+        return tuple(int(count) for count in counts.view(np.int32))
+
+    def scan(self, mask: Address, size: Size) -> Address:
+        """Queues the counting alone, for a mask of which the counts are known; returns their place.
+
+        The arguments are those of `count`.
+        """
         self._sides = [(size.padded_height >> n, size.padded_width >> n) for n in range(LEVELS)]
         layout = Layout()
         for level, (height, width) in enumerate(self._sides):
@@ -70,13 +81,10 @@ class SiteBuilder:
             if level:
                 self._kernels.pool_mask(self._masks[level - 1], own, height, width)
             self._kernels.count_active(own, before, totals.plus(level * _INT), height * width)
-        counts = self._buffers.pinned("counts", LEVELS * _INT)
-        self._device.download(counts, totals)
-        self._device.wait()
-        return tuple(int(count) for count in counts.view(np.int32))
+        return totals
 
     def build(self, counts: tuple[int, ...]) -> DeviceSites:
-        """Queues the tables of the mask that was counted last.
+        """Queues the tables of the mask that was counted or scanned last.
 
         Args:
             counts: from `count`; no level may be empty.

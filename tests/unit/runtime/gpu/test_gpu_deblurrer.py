@@ -140,6 +140,16 @@ def test_memory_is_reused_and_what_was_returned_stays(open_on_device, tiny_bundl
     assert held < before  # something grew, and what it outgrew was given back
 
 
+def test_an_ensemble_waits_no_more_often(open_on_device, device):
+    image, mask = picture(), draw_mask("random", 50, 70, seed=3)
+    waits = []
+    for ensemble in (1, 8):
+        deblurrer, before = open_on_device(ensemble=ensemble), device.waits
+        deblurrer(image, mask=mask)
+        waits.append(device.waits - before)
+    assert waits[0] == waits[1] > 0
+
+
 def test_only_the_counts_come_back_in_between_and_one_piece_at_the_end(open_on_device, device):
     open_on_device(dilate=2)(picture())
     counts, results = device.downloads
