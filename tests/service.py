@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import httpx
 import numpy as np
 
-from m2a.runtime.deblurrer import Result
+from m2a.runtime.result import Result
 from m2a.serving.server import server_of
 from m2a.serving.settings import Limits, Settings
 
@@ -99,3 +99,18 @@ def eventually(holds, *, seconds=10) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@contextmanager
+def connection(client):
+    """A socket to the service, to say on it what no client library would."""
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as line:
+        yield line
+
+
+def read_all(line) -> bytes:
+    """What comes until the service ends the connection."""
+    found = b""
+    while chunk := line.recv(65536):
+        found += chunk
+    return found

@@ -61,8 +61,8 @@ class Opening:
     threads: int | None
 
     def __post_init__(self) -> None:
+        from m2a.runtime.arguments import check_active
         from m2a.runtime.backends import check_backend
-        from m2a.runtime.deblurrer import check_active
         from m2a.runtime.ensemble import check_ensemble
 
         check_backend(self.backend)

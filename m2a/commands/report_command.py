@@ -34,7 +34,7 @@ from m2a.reports import (
     report_photo,
     report_photos,
 )
-from m2a.runtime.batch import check_mask
+from m2a.runtime.batch import check_mask_option
 from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.outcomes import DONE, FAILED, Outcome
 from m2a.runtime.plan import check_not_read
@@ -141,7 +141,7 @@ def _check(images: tuple[Path, ...], output: Path, mask: str | None, *, overwrit
         raise UsageError(f"{output}: found the suffix {output.suffix!r}, expected .html")
     check_target(output, overwrite=overwrite)
     check_not_read("-o", output, [*images, *mask_files(mask)])
-    check_mask(mask, photos=len(images))
+    check_mask_option(mask, photos=len(images))
 
 
 def _reported(

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from m2a.models.network import M2AENet
-from m2a.runtime.deblurrer import check_active, coverage_of
+from m2a.runtime.arguments import check_active
 from m2a.runtime.manifest import DEFAULT_DILATE, DEFAULT_THRESHOLD
 from m2a.runtime.pixels import Pixels, check_pixels
-from m2a.runtime.result import Result
+from m2a.runtime.result import Result, coverage_of
 from m2a.runtime.sites import dilate, has_active, pad_mask
 from m2a.runtime.stopwatch import Stopwatch
 

@@ -31,7 +31,7 @@ from m2a.runtime.settings import FULL, Settings
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.writing import write_files
 
-__all__ = ["check_mask", "check_plan", "deblur_files", "given_mask", "outcome_of"]
+__all__ = ["check_mask_option", "check_plan", "deblur_files", "given_mask", "outcome_of"]
 
 SHOWN_NAMES = 3
 """Of files in the way: how many are named."""
@@ -234,7 +234,7 @@ def check_plan(plan: Plan, settings: Settings) -> None:
             several pictures or would be written over, or a quality where no output has one.
         ImageError: a folder that is written into cannot be.
     """
-    check_mask(settings.mask, photos=len(plan.jobs))
+    check_mask_option(settings.mask, photos=len(plan.jobs))
     if plan.jobs and not plan.unreadable and not any(exists(job.source) for job in plan.jobs):
         raise ImageNotFoundError(f"{plan.jobs[0].source}: found no such file, expected a picture")
     for job in plan.jobs:
@@ -284,7 +284,7 @@ def _named(files: Sequence[Path]) -> str:
     return f"{names} and {more} more of the files to write" if more > 0 else names
 
 
-def check_mask(mask: str | None, *, photos: int) -> None:
+def check_mask_option(mask: str | None, *, photos: int) -> None:
     """Refuses the picture of a mask for several photos.
 
     Args:

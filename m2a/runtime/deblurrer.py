@@ -11,21 +11,18 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.errors import UsageError
 from m2a.machine.cores import usable_cores
+from m2a.runtime.arguments import check_active, check_mask, check_memory, read_colour
 from m2a.runtime.backends import Runner
 from m2a.runtime.bundle import Bundle
 from m2a.runtime.ensemble import check_ensemble, logit, mask_turns, sigmoid, turns_of
 from m2a.runtime.graph_inputs import unit_planes, without_border
-from m2a.runtime.images import read_photo
-from m2a.runtime.parts import mask_parts, smallest_memory
-from m2a.runtime.photo import Photo
-from m2a.runtime.pixels import Colour, Pixels, check_pixels
+from m2a.runtime.parts import mask_parts
+from m2a.runtime.pixels import Pixels
 from m2a.runtime.restoration import (
     DENSE_COVERAGE,
     DenseRestoration,
@@ -34,20 +31,13 @@ from m2a.runtime.restoration import (
     all_finite,
     check_finite,
 )
-from m2a.runtime.result import Result, photo_of
-from m2a.runtime.sites import CELL, dilate, padded_size
+from m2a.runtime.result import Result, coverage_of, no_motion, photo_of
+from m2a.runtime.sites import dilate
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.windows import PaddedPicture
 from m2a.runtime.workers import Buffer, Workers
 
-__all__ = [
-    "Deblurrer",
-    "Restored",
-    "Result",
-    "check_mask",
-    "no_motion",
-    "read_colour",
-]
+__all__ = ["Deblurrer", "Restored"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,69 +277,3 @@ class Deblurrer:
             residual.reshape(-1, 3)[part.pixels] = part.residual
             motion[part.cells.slices] = part.motion
         return Restored(residual=residual, motion=motion)
-
-
-def read_colour(image: Pixels | str | Path, watch: Stopwatch) -> tuple[Colour, Photo | None]:
-    """The picture of a call: an array, or a photograph, whose reading is the stage `decode`.
-
-    Returns:
-        The picture, and the photograph if it is one.
-
-    Raises:
-        ImageError: the file cannot be read, or the array is not a picture.
-    """
-    if isinstance(image, (str, Path)):
-        with watch.stage("decode"):
-            photo = read_photo(Path(image))
-            image = photo.pixels
-            if photo.alpha is not None:
-                image = np.concatenate([image, photo.alpha[:, :, None]], axis=2)
-        return check_pixels(image), photo
-    return check_pixels(np.asarray(image)), None
-
-
-def check_memory(bundle: Bundle, max_memory: int) -> None:
-    """Refuses a limit, in bytes, below what the smallest part of a picture takes.
-
-    Raises:
-        UsageError: the network needs more.
-    """
-    if max_memory < (least := smallest_memory(bundle.network)):
-        raise UsageError(
-            f"this network needs at least {least / 2**20:.0f} MiB at a time, "
-            f"found a limit of {max_memory / 2**20:.0f} MiB"
-        )
-
-
-def check_active(threshold: float | None, dilate: int | None) -> None:
-    """Refuses what cannot decide which pixels are active; None is the bundle's own value.
-
-    Raises:
-        UsageError: the threshold is not in (0, 1], or the radius is negative.
-    """
-    if threshold is not None and not 0 < threshold <= 1:
-        raise UsageError(f"the threshold must lie in (0, 1], found {threshold}")
-    if dilate is not None and dilate < 0:
-        raise UsageError(f"the dilation must not be negative, found {dilate}")
-
-
-def check_mask(mask: NDArray[Any], size: tuple[int, int]) -> None:
-    """Checks a caller's mask against the picture's (H, W).
-
-    Raises:
-        UsageError: it is not a bool [H, W].
-    """
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != size:
-        found = f"{getattr(mask, 'dtype', type(mask).__name__)}{list(np.shape(mask))}"
-        raise UsageError(f"the mask is {found}, expected bool{list(size)}, the picture's size")
-
-
-def coverage_of(mask: NDArray[np.bool_]) -> float:
-    """Active pixels / all pixels of a mask [H, W]."""
-    return float(np.count_nonzero(mask)) / mask.size
-
-
-def no_motion(height: int, width: int) -> NDArray[np.float32]:
-    """The motion of a picture [H, W] of which nothing was restored."""
-    cells = (padded_size(height) // CELL, padded_size(width) // CELL)
-    return np.full((*cells, 4), np.nan, np.float32)

@@ -16,8 +16,9 @@ from m2a.runtime.output import encoded_output
 from m2a.runtime.photo import Photo
 from m2a.runtime.pixels import Pixels
 from m2a.runtime.settings import Settings
+from m2a.runtime.sites import CELL, padded_size
 
-__all__ = ["Result", "photo_of"]
+__all__ = ["Result", "coverage_of", "no_motion", "photo_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,3 +144,14 @@ def photo_of(image: Pixels, source: Photo | None = None) -> Photo:
     if source is None:
         return Photo(pixels=pixels, alpha=alpha)
     return replace(source, pixels=pixels, alpha=alpha)
+
+
+def coverage_of(mask: NDArray[np.bool_]) -> float:
+    """Active pixels / all pixels of a mask [H, W]."""
+    return float(np.count_nonzero(mask)) / mask.size
+
+
+def no_motion(height: int, width: int) -> NDArray[np.float32]:
+    """The motion of a picture [H, W] of which nothing was restored."""
+    cells = (padded_size(height) // CELL, padded_size(width) // CELL)
+    return np.full((*cells, 4), np.nan, np.float32)

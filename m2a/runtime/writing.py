@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m2a.errors import ImageError, M2AError, UsageError
-from m2a.runtime.deblurrer import Result
 from m2a.runtime.drawing import compare_picture, motion_picture
 from m2a.runtime.images import (
     Photo,
@@ -21,6 +20,7 @@ from m2a.runtime.images import (
 from m2a.runtime.journal import Journal
 from m2a.runtime.output import encoded_output
 from m2a.runtime.plan import Job, check_named, check_not_read, exists
+from m2a.runtime.result import Result
 from m2a.runtime.settings import Settings
 
 __all__ = ["check_files", "write_files"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from m2a._version import __version__
 from m2a.errors import UsageError
 from m2a.files import read_regular
+from m2a.runtime.arguments import check_active, check_memory
 from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle
-from m2a.runtime.deblurrer import check_active, check_memory
 from m2a.runtime.ensemble import check_ensemble
 from m2a.runtime.manifest import MAX_MANIFEST
 from m2a.triton.configuration import (

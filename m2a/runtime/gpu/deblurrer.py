@@ -7,13 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from m2a.runtime.arguments import check_mask, read_colour
 from m2a.runtime.bundle import Bundle
-from m2a.runtime.deblurrer import (
-    Deblurrer,
-    check_mask,
-    no_motion,
-    read_colour,
-)
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.ensemble import mask_turns, turns_of
 from m2a.runtime.gpu.device import Device, Engine
 from m2a.runtime.gpu.kernels import TYPES
@@ -21,7 +17,7 @@ from m2a.runtime.gpu.pipeline import Downloaded, Pipeline, Turns
 from m2a.runtime.gpu.runner import DeviceRunner
 from m2a.runtime.pixels import Colour, Pixels
 from m2a.runtime.restoration import check_finite
-from m2a.runtime.result import Result, photo_of
+from m2a.runtime.result import Result, no_motion, photo_of
 from m2a.runtime.stopwatch import Stopwatch
 
 

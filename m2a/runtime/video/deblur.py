@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.runtime.deblurrer import Deblurrer, check_mask
+from m2a.runtime.arguments import check_mask
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.stopwatch import Stopwatch
 from m2a.runtime.video.footage import Footage, probe
 from m2a.runtime.video.source import check_whole, open_source, planes_of

@@ -17,9 +17,10 @@ import triton_python_backend_utils as pb_utils
 
 from m2a.errors import ImageError, M2AError, UsageError
 from m2a.graphs.contract import CONTRACTS
+from m2a.runtime.arguments import check_active
 from m2a.runtime.backends import Array, Runner, open_runners
 from m2a.runtime.bundle import GRAPHS, Bundle, open_bundle
-from m2a.runtime.deblurrer import Deblurrer, check_active
+from m2a.runtime.deblurrer import Deblurrer
 from m2a.runtime.loading import allowed_memory
 from m2a.runtime.pixels import Pixels
 from m2a.runtime.result import Result
