@@ -12,7 +12,8 @@ from typing import Any
 
 from m2a.engines.profiles import Profile, choose_profile
 from m2a.engines.sidecar import BuiltGraph
-from m2a.engines.tensorrt import TensorRT, make_logger
+from m2a.engines.tensorrt import TensorRT
+from m2a.engines.tensorrt_callbacks import make_logger, nothing_collected
 from m2a.errors import BackendError, EngineError
 from m2a.graphs.contract import CONTRACTS
 from m2a.runtime.gpu.device import Tensor
@@ -46,7 +47,8 @@ class EngineExecution:
         self._profiles = recorded_profiles(graph, built)
         # Each of TensorRT's objects needs the one before it for as long as it lives.
         self._logger = make_logger(trt)
-        self._runtime = trt.Runtime(self._logger)
+        with nothing_collected():
+            self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             raise EngineError(f"TensorRT does not take the {graph} engine: {self._logger.said()}")

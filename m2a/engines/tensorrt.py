@@ -1,4 +1,4 @@
-"""The one place that knows TensorRT's API: `tensorrt` 10.3 to 11 and `tensorrt_rtx`.
+"""The one place that knows how TensorRT's versions differ: `tensorrt` 10.3 to 11, `tensorrt_rtx`.
 
 What a version can do is asked of the version itself, never read off its number. Networks are
 strongly typed: precision lies in the graph (DESIGN section 6). TF32 is switched off, so that FP32
@@ -11,8 +11,9 @@ import importlib
 import re
 import threading
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import ModuleType
@@ -20,15 +21,13 @@ from typing import Any
 
 from m2a.engines.profiles import Profile
 from m2a.engines.sidecar import LayerTypes
+from m2a.engines.tensorrt_callbacks import Report, make_logger, make_monitor, nothing_collected
 from m2a.engines.timing_cache import TimingCacheFile
 from m2a.errors import EngineError, MissingDependencyError, UsageError
 from m2a.machine.installed import TENSORRT
 
 FLAVOURS = {name: flavour.module for name, flavour in TENSORRT.items()}
 """Short name, as it stands in an engine's key → module."""
-
-Report = Callable[[str, int, int], None]
-"""Called with a phase's name, the steps done in it, and all its steps; from any thread."""
 
 _POLL_SECONDS = 0.2
 
@@ -214,9 +213,18 @@ class _Build:
         self._report, self._stop = report, stop
 
     def run(self) -> Plan:
+        try:
+            return self._run()
+        except BaseException as error:
+            # The error's frames would keep TensorRT's objects, to be freed nobody knows when.
+            traceback.clear_frames(error.__traceback__)
+            raise
+
+    def _run(self) -> Plan:
         began = time.perf_counter()
         logger = make_logger(self._trt)
-        builder = self._trt.Builder(logger)
+        with nothing_collected():
+            builder = self._trt.Builder(logger)
         flag = getattr(self._trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
         network = builder.create_network(0 if flag is None else 1 << int(flag))
         # The weights belong to the parser: it lives as long as the network.
@@ -307,51 +315,3 @@ def _layer_types(network: Any) -> dict[str, dict[str, int]]:  # noqa: ANN401
             dtype = str(layer.get_output(output).dtype).rsplit(".", maxsplit=1)[-1]
             kinds.setdefault(kind, Counter())[dtype] += 1
     return {kind: dict(counts) for kind, counts in sorted(kinds.items())}
-
-
-def make_logger(trt: ModuleType) -> Any:  # noqa: ANN401 - a class whose base is known now only
-    """A logger that keeps errors instead of printing them behind our back."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self._errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self._errors.append(message)
-
-        def said(self) -> str:
-            return " ".join("; ".join(self._errors).split())[:500] or "it gives no reason"
-
-    return Logger()
-
-
-def make_monitor(trt: ModuleType, report: Report, stop: threading.Event) -> Any:  # noqa: ANN401
-    """A monitor that hands the outermost phases' progress on, and stops the build when told to."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self._steps: dict[str, int] = {}
-            self._lock = threading.Lock()  # TensorRT calls from several threads
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            if not parent_phase:
-                with self._lock:
-                    self._steps[phase_name] = num_steps
-                    report(phase_name, 0, num_steps)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            with self._lock:
-                if phase_name in self._steps:
-                    report(phase_name, step + 1, self._steps[phase_name])
-            return not stop.is_set()
-
-        def phase_finish(self, phase_name: str) -> None:
-            with self._lock:
-                steps = self._steps.pop(phase_name, None)
-                if steps is not None:
-                    report(phase_name, steps, steps)
-
-    return Monitor()

@@ -19,9 +19,9 @@ from m2a.engines.tensorrt import (
     TensorRT,
     build_plan,
     find_tensorrt,
-    make_monitor,
     merge_timings,
 )
+from m2a.engines.tensorrt_callbacks import make_monitor
 from m2a.errors import EngineError, MissingDependencyError, UsageError
 from m2a.graphs.contract import CONTRACTS
 from m2a.graphs.float16 import to_float16
