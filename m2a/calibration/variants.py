@@ -27,7 +27,7 @@ from m2a.runtime.bundle import GRAPHS, Bundle, Reference
 from m2a.runtime.graph_inputs import extract_patches, mask_graph_image
 from m2a.runtime.manifest import LIMIT_FP32, STAGES
 from m2a.runtime.sites import build_sites, pad_image, pad_mask
-from m2a.runtime.verify import MOTION_BOUND, logits, relative_error, worst
+from m2a.runtime.verify import MOTION_BOUND, bounded_logits, relative_error, worst
 
 MIN_IOU = 0.97
 """Least intersection over union of a variant's mask and the FP32 one."""
@@ -201,7 +201,7 @@ def _figures(bundle: Bundle, expected: Outputs, found: Outputs) -> dict[str, flo
     """The mask's IoU and the margins of a `Variant`."""
     return {
         "mask_iou": overlap(*(o["mask"] >= bundle.threshold for o in (found, expected))).iou,
-        "mask_margin": _margin(logits(found["mask"]), logits(expected["mask"])),
+        "mask_margin": _margin(bounded_logits(found["mask"]), bounded_logits(expected["mask"])),
         "residual_margin": _margin(found["residual"], expected["residual"]),
     }
 

@@ -143,7 +143,7 @@ def verify(bundle: Bundle, deblurrer: Deblurrer, image: Pixels | None = None) ->
         "mask": (probability, expected.probability)
     }
     if relative:
-        pairs["mask"] = (logits(probability), logits(expected.probability))
+        pairs["mask"] = (bounded_logits(probability), bounded_logits(expected.probability))
     stages = []
     if expected.mask.any():
         restored = deblurrer.restore(picture, expected.mask, restoration=deblurrer.gathered)
@@ -194,7 +194,7 @@ def _limits(bundle: Bundle, deblurrer: Deblurrer) -> Mapping[str, float]:
     return bundle.limits[deblurrer.precision]
 
 
-def logits(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+def bounded_logits(probability: NDArray[np.float32]) -> NDArray[np.float64]:
     """The logits of probabilities, within what float32 tells apart from 0 and 1."""
     inner = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
     found: NDArray[np.float64] = np.log(inner / (1 - inner))
