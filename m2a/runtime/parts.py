@@ -11,13 +11,13 @@ cells, so that no cell is cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m2a.runtime.sites import CELL, LEVELS, MOTION_LEVEL, MULTIPLE
+from m2a.runtime.sites import CELL, LEVELS, MOTION_LEVEL, MULTIPLE, max_pool
 from m2a.runtime.windows import Box
 
 __all__ = [
@@ -92,8 +92,28 @@ class NetworkShape:
 
     @property
     def restore_bytes(self) -> int:
-        """Memory of tables, patches and restoration graph per active pixel, likewise."""
+        """Memory of tables, patches and restoration graph per active pixel, likewise.
+
+        Where active pixels lie together, as blur does: the coarser levels have few sites then.
+        """
         return 420 + 52 * self.width
+
+    @property
+    def site_bytes(self) -> tuple[int, int, int, int]:
+        """Memory per site of levels 0…3, likewise; what counts where pixels lie scattered.
+
+        Alone, a pixel has a site at every level, with twice the channels of the level before: of
+        every eighth row and column `small` takes 9 kB a pixel. Counted as half as much again, for
+        the gaps that one part after another leaves in ONNX Runtime's memory.
+        """
+        width = self.width
+        return 420 + 8 * width, 64 * width, 115 * width, 700 * width
+
+    def restoration_bytes(self, sites: Sequence[int], area: int) -> int:
+        """Memory of restoring a box of `area` pixels with so many sites at levels 0…3."""
+        together = sites[0] * self.restore_bytes
+        scattered = sum(n * of_one for n, of_one in zip(sites, self.site_bytes, strict=True))
+        return max(together, scattered) + area * self.area_bytes
 
     @property
     def dense_bytes(self) -> int:
@@ -143,11 +163,7 @@ def restore_parts(
         (box, outer) as `mask_parts`; the boxes are disjoint, each has an active pixel, and together
         they hold all of them.
     """
-
-    def taken(active: int, area: int) -> int:
-        return active * shape.restore_bytes + area * shape.area_bytes
-
-    return _active_parts(shape, mask, taken, memory=memory)
+    return _active_parts(shape, mask, shape.restoration_bytes, memory=memory)
 
 
 def dense_parts(
@@ -155,7 +171,7 @@ def dense_parts(
 ) -> Iterator[tuple[Box, Box]]:
     """Splits a padded mask for the dense restorer, as `restore_parts` does for the gathered one."""
 
-    def taken(active: int, area: int) -> int:
+    def taken(sites: Sequence[int], area: int) -> int:
         return area * (shape.dense_bytes + shape.area_bytes)
 
     return _active_parts(shape, mask, taken, memory=memory)
@@ -164,22 +180,32 @@ def dense_parts(
 def _active_parts(
     shape: NetworkShape,
     mask: NDArray[np.bool_],
-    taken: Callable[[int, int], int],
+    taken: Callable[[Sequence[int], int], int],
     *,
     memory: int,
 ) -> Iterator[tuple[Box, Box]]:
-    """As `restore_parts`; `taken` tells bytes from the active and from all pixels of a box."""
+    """As `restore_parts`; `taken` tells bytes from a box's sites per level and its pixels."""
     halo, whole = shape.restore_halo, Box.of((mask.shape[0], mask.shape[1]))
-    tiles = mask.reshape(mask.shape[0] // MULTIPLE, MULTIPLE, -1, MULTIPLE)
-    counts = tiles.sum(axis=(1, 3), dtype=np.int64)
+    counts = _tile_counts(mask)
 
     def fits(box: Box) -> bool:
         outer = box.grown(halo, within=whole)
-        active = int(counts[outer.scaled(MULTIPLE).slices].sum())
-        return taken(active, outer.height * outer.width) <= memory
+        sites = [int(level[outer.scaled(MULTIPLE).slices].sum()) for level in counts]
+        return taken(sites, outer.height * outer.width) <= memory
 
-    for part in _split(whole, fits, shrink=lambda box: _active(counts, box)):
+    for part in _split(whole, fits, shrink=lambda box: _active(counts[0], box)):
         yield part, part.grown(halo, within=whole)
+
+
+def _tile_counts(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Sites of each tile of 32×32 pixels at levels 0…3, each [H'/32, W'/32]."""
+    counts = []
+    for level in range(LEVELS):
+        side = MULTIPLE >> level
+        tiles = mask.reshape(mask.shape[0] // side, side, -1, side)
+        counts.append(tiles.sum(axis=(1, 3), dtype=np.int64))
+        mask = max_pool(mask)
+    return counts
 
 
 def _split(

@@ -147,7 +147,7 @@ def build_sites(
     buffers = buffers or SiteBuffers()
     levels = [_Level.of(mask, buffers.rows[0])]
     for rows in buffers.rows[1:]:
-        levels.append(_Level.of(_max_pool(levels[-1].mask), rows))
+        levels.append(_Level.of(max_pool(levels[-1].mask), rows))
     if not levels[0].count:
         raise ValueError("the mask has no active pixel")
 
@@ -247,10 +247,11 @@ class _Level:
 def has_active(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which 4×4 cells have an active pixel: bool [H, W] → [H / 4, W / 4]."""
     for _ in range(MOTION_LEVEL):
-        mask = _max_pool(mask)
+        mask = max_pool(mask)
     return mask
 
 
-def _max_pool(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def max_pool(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The next coarser level's mask: active where any of its 2×2 children is."""
     rows: NDArray[np.bool_] = mask[0::2] | mask[1::2]
     return rows[:, 0::2] | rows[:, 1::2]
