@@ -22,6 +22,7 @@ from m2a.errors import ImageError, PixelLimitError
 from m2a.runtime.coding import Coding, coding_of_jpeg, coding_of_webp
 from m2a.runtime.photo import DEFAULT_RESOLUTION, Photo
 from m2a.runtime.recognition import FORMATS, describe_other, recognise
+from m2a.runtime.sites import MULTIPLE
 from m2a.runtime.vips import ICC_FIELD, load_vips, one_line
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "INPUT_SUFFIXES",
     "MAX_METADATA",
     "MAX_PIXELS",
+    "counted_pixels",
     "decode_photo",
     "largest_file",
     "readable_formats",
@@ -52,6 +54,17 @@ def largest_file(max_pixels: int) -> int:
     return 8 * max_pixels + MAX_METADATA
 
 
+def counted_pixels(width: int, height: int) -> int:
+    """The pixels of a picture as a limit counts them: a side below 32 as 32, which it is padded to.
+
+    Else a line of one pixel's width would take 32 times what the limit means to allow. A picture
+    whose sides are both at most 32 counts as it is.
+    """
+    if max(width, height) <= MULTIPLE:
+        return width * height
+    return max(width, MULTIPLE) * max(height, MULTIPLE)
+
+
 def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode one photograph and turn it upright.
 
@@ -61,7 +74,8 @@ def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> P
     Args:
         data: the whole content of a picture file.
         origin: what error messages call it: the file's name.
-        max_pixels: the largest H·W accepted; checked in the header, before decoding.
+        max_pixels: the most pixels accepted, as `counted_pixels` counts them; checked in the
+            header, before decoding.
 
     Raises:
         PixelLimitError: the picture has more pixels than `max_pixels`.
@@ -149,10 +163,12 @@ _COLOURS = ("b-w", "grey16", "srgb", "rgb16")
 
 def _check_header(image: pyvips.Image, name: str, *, origin: str, max_pixels: int) -> None:
     """Refuse, before a pixel is decoded, what the runtime cannot work on."""
-    if image.width * image.height > max_pixels:
+    counted = counted_pixels(image.width, image.height)
+    if counted > max_pixels:
+        narrow = f", which count as {counted}" if counted > image.width * image.height else ""
         raise PixelLimitError(
-            f"{origin}: found {image.width}x{image.height} pixels, expected at most {max_pixels}; "
-            "--max-pixels raises the limit"
+            f"{origin}: found {image.width}x{image.height} pixels{narrow}, expected at most "
+            f"{max_pixels}; --max-pixels raises the limit"
         )
     if image.format not in _SAMPLES:
         raise ImageError(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from m2a.errors import ImageError, ImageNotFoundError, UsageError
 from m2a.files import atomic_write, check_name, check_writable, read_regular
-from m2a.runtime.decoding import MAX_PIXELS, decode_photo, largest_file
+from m2a.runtime.decoding import MAX_PIXELS, counted_pixels, decode_photo, largest_file
 from m2a.runtime.encoding import JPEG_QUALITY, OUTPUT_SUFFIXES, check_encodable, encode_photo
 from m2a.runtime.photo import Photo
 
@@ -42,7 +42,8 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
 
     Args:
         path: the file; its suffix does not matter.
-        max_pixels: the largest H·W accepted; checked in the header, before decoding.
+        max_pixels: the most pixels accepted, as `counted_pixels` counts them; checked in the
+            header, before decoding.
 
     Raises:
         ImageError: the file is missing, empty, damaged, truncated, too large or not supported.
@@ -195,7 +196,7 @@ def read_mask(path: Path, *, shape: tuple[int, int]) -> NDArray[np.bool_]:
         ImageError: as `read_photo`.
         UsageError: the picture is not of the expected size.
     """
-    photo = read_photo(path, max_pixels=max(MAX_PIXELS, shape[0] * shape[1]))
+    photo = read_photo(path, max_pixels=max(MAX_PIXELS, counted_pixels(*shape)))
     found = photo.pixels.shape[:2]
     if found != shape:
         raise UsageError(

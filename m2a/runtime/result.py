@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2a.errors import UsageError
-from m2a.runtime.decoding import decode_photo
+from m2a.runtime.decoding import counted_pixels, decode_photo
 from m2a.runtime.images import check_before_encoding, write_encoded
 from m2a.runtime.output import encoded_output
 from m2a.runtime.photo import Photo
@@ -110,7 +110,8 @@ def _is_as_decoded(photo: Photo) -> bool:
     """Whether `encoded` still is of the photo's arrays, which are the caller's to change."""
     if photo.encoded is None:
         return True
-    decoded = decode_photo(photo.encoded, origin="the source", max_pixels=photo.pixels.size)
+    limit = counted_pixels(*photo.pixels.shape[:2])
+    decoded = decode_photo(photo.encoded, origin="the source", max_pixels=limit)
     if not np.array_equal(photo.pixels, decoded.pixels):
         return False
     if photo.alpha is None or decoded.alpha is None:

@@ -22,7 +22,7 @@ class Settings:
     Attributes:
         mask: the pixels to restore: a picture of them, `FULL` for all, None to predict them.
         quality: 1 to 100, of deblurred pictures in formats that have one; None as the source.
-        max_pixels: the largest H·W of a photo that is accepted.
+        max_pixels: the most pixels of a photo that are accepted, as `counted_pixels` counts them.
         overwrite: replace files that exist.
         skip_existing: keep files that exist and write only those that are missing; a picture of
             which none is missing is not read.

@@ -98,7 +98,7 @@ def deblur_bytes(
         data: the whole content of a picture file.
         options: what was asked for.
         deblurrer: the opened bundle, which threads may share.
-        max_pixels: the largest H·W accepted.
+        max_pixels: the most pixels accepted, as `counted_pixels` counts them.
         given_up: asked between the stages whether nobody waits any more.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2a.errors import VideoError
-from m2a.runtime.decoding import MAX_PIXELS
+from m2a.runtime.decoding import MAX_PIXELS, counted_pixels
 from m2a.runtime.video.colour import SampleCoding, coding_of
 from m2a.runtime.video.pyav import av
 
@@ -102,7 +102,7 @@ def probe(path: Path, *, max_pixels: int = MAX_PIXELS) -> Footage:
 
     Args:
         path: the video.
-        max_pixels: of a frame.
+        max_pixels: of a frame, as `counted_pixels` counts them.
 
     Raises:
         VideoError: the file is missing, damaged, no video, too large or not supported.
@@ -183,7 +183,7 @@ def _check_stream(stream: VideoStream, path: Path, *, max_pixels: int) -> None:
 
 
 def _check_size(width: int, height: int, path: Path, *, max_pixels: int) -> None:
-    if width * height > max_pixels:
+    if counted_pixels(width, height) > max_pixels:
         raise VideoError(
             f"{path}: found frames of {width}x{height}, expected at most {max_pixels} pixels; "
             "--max-pixels raises the limit"

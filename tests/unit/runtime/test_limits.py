@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from pictures import H, W, noise, pillow, png, put
 
-from m2a.errors import ImageError
+from m2a.errors import ImageError, PixelLimitError
 from m2a.runtime import decoding
 from m2a.runtime.decoding import MAX_PIXELS, decode_photo
 from m2a.runtime.images import read_mask, read_photo
@@ -61,6 +61,17 @@ def test_the_limit_is_that_of_the_message():
     assert decode_photo(png(noise(3, 8)), origin="", max_pixels=H * W).pixels.shape == (H, W, 3)
     with pytest.raises(ImageError, match=f"at most {H * W - 1}"):
         decode_photo(png(noise(3, 8)), origin="", max_pixels=H * W - 1)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "counted"),
+    [(1, 100, 3200), (100, 1, 3200), (40, 31, 1280), (64, 48, 3072), (19, 31, 589), (32, 32, 1024)],
+)
+def test_a_narrow_picture_counts_as_what_it_is_padded_to(width, height, counted):
+    data = png(np.zeros((height, width, 3), np.uint8))
+    assert decode_photo(data, origin="", max_pixels=counted).pixels.shape == (height, width, 3)
+    with pytest.raises(PixelLimitError, match=rf"{width}x{height} pixels.*at most {counted - 1};"):
+        decode_photo(data, origin="", max_pixels=counted - 1)
 
 
 def test_webp_cannot_claim_more_than_the_limit():
