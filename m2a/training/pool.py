@@ -220,8 +220,10 @@ class SamplePool:
         """Loads shards that were finished since the last call; returns the number of samples.
 
         Raises:
-            TrainingError: a rendering process died.
+            TrainingError: a rendering process died, or all have ended and shards are missing.
         """
+        # Asked first, for a process may write its last shard and end while the others are read.
+        ended = all(process.exitcode is not None for process in self._processes)
         loaded = set(self._shards.numbers)
         for number in range(self._config.shards):
             path = self._config.shard(number)
@@ -235,8 +237,19 @@ class SamplePool:
                     f"{expected}: it was rendered with other settings; use another run folder"
                 )
             self._shards.add(number, shard)
-        if any(process.exitcode not in (None, 0) for process in self._processes):
-            raise TrainingError("a process that renders samples died; its error stands above")
+        codes = [process.exitcode for process in self._processes]
+        died = [code for code in codes if code not in (None, 0)]
+        if died:
+            raise TrainingError(
+                f"a process that renders samples died (exit code {died[0]}), killed or of an error "
+                "that stands above; the same command goes on"
+            )
+        if ended and not self.complete:
+            missing = self._config.shards - len(self._shards.numbers)
+            raise TrainingError(
+                f"{missing} of {self._config.shards} shards are missing in {self._config.folder}, "
+                "and no process renders them any more; the same command renders what is missing"
+            )
         return len(self)
 
     def draw(self, rng: np.random.Generator, count: int) -> Crops:

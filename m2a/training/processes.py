@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from m2a.errors import M2AError, TrainingError
 from m2a.training.opencv import cv2
@@ -27,11 +30,12 @@ def spread(work: Work, numbers: Sequence[int], *, workers: int) -> Generator[int
         The numbers, as they are done.
 
     Raises:
-        TrainingError: a process died. What the work raises of `M2AError` and `OSError` is raised
-            here too.
+        TrainingError: a process died, or numbers were left out. What the work raises of `M2AError`
+            and `OSError` is raised here too.
     """
     context = multiprocessing.get_context("spawn")
     processes, open_ends = [], []
+    done = 0
     for worker in range(min(workers, len(numbers))):
         receiver, sender = context.Pipe(duplex=False)
         part = numbers[worker::workers]
@@ -51,6 +55,7 @@ def spread(work: Work, numbers: Sequence[int], *, workers: int) -> Generator[int
                     continue
                 if isinstance(told, Exception):
                     raise told
+                done += 1
                 yield told
         for process in processes:
             process.join()
@@ -59,6 +64,11 @@ def spread(work: Work, numbers: Sequence[int], *, workers: int) -> Generator[int
                     f"a process that renders samples died (exit code {process.exitcode}), perhaps "
                     "for want of memory; the same command goes on, with fewer --workers if so"
                 )
+        if done < len(numbers):
+            raise TrainingError(
+                f"the processes that render samples ended with {done} of {len(numbers)} done; the "
+                "same command goes on"
+            )
     finally:
         for process in processes:
             process.terminate()
@@ -66,11 +76,24 @@ def spread(work: Work, numbers: Sequence[int], *, workers: int) -> Generator[int
 
 
 def become_worker() -> None:
-    """Leaves Ctrl-C to the process that started this one, and uses one thread for OpenCV."""
+    """Leaves Ctrl-C to the process that started this one, and uses one thread for OpenCV.
+
+    SIGTERM ends it with the exit code of a shell, 143; so does the end of the process that
+    started it, however that comes.
+    """
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # By an exception, so that the temporary file of what is half written is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    """Ends this process when the one that started it has ended, which may have been killed."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _work_on(work: Work, numbers: Sequence[int], sender: Connection) -> None:

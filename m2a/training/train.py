@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from m2a.errors import TrainingError
+from m2a.files import atomic_write
 from m2a.models.checkpoint import open_checkpoint
 from m2a.runtime.images import Photo, write_photo
 from m2a.training.config import TrainingConfig
@@ -55,8 +57,9 @@ def train(
 
     Raises:
         TrainingError: there are no photographs or no cut-outs, the run belongs to another recipe,
-            a loss is not finite, or the recipe asks for a precision that does not run here, or
-            for false alarms of a mask predictor that is not trained.
+            its state is damaged, samples are missing and no process renders them, a loss is not
+            finite, or the recipe asks for a precision that does not run here, or for false alarms
+            of a mask predictor that is not trained.
         CheckpointError: `init` cannot be read.
     """
     pool_config = PoolConfig(
@@ -82,12 +85,15 @@ def train(
         _torch_settings(config),
         keeping_freed_memory(),
     ):
-        while pool.refresh() < SHARD_SAMPLES:
-            time.sleep(0.5)
+        # Before the first samples are there: what cannot be resumed need not wait for them.
         trainer = Trainer(config, pool)
         if not trainer.resume(run) and begin is not None:
             name, checkpoint = begin
             trainer.begin_from(checkpoint.network, name=name, header=checkpoint.header)
+        while pool.refresh() < SHARD_SAMPLES:
+            time.sleep(0.5)
+        for name in ("log.jsonl", "validation.jsonl"):
+            _drop_records(run / name, beyond=trainer.step)
         with SummaryWriter(str(run / "tensorboard"), purge_step=trainer.step + 1) as board:
             for progress in trainer.steps(run):
                 for name, value in vars(progress).items():
@@ -105,6 +111,23 @@ def _validation(config: TrainingConfig, photographs: Path) -> Validation | None:
         return None
     photos = load_photographs(photographs, only=config.validation)
     return Validation(photos, config.synthesis, count=config.validation_crops, seed=config.seed + 1)
+
+
+def _drop_records(path: Path, *, beyond: int) -> None:
+    """Drops the lines of steps that are done anew, and what was cut off when the run was killed."""
+    if path.exists():
+        lines = path.read_bytes().splitlines()
+        kept = b"".join(line + b"\n" for line in lines if _step_of(line) <= beyond)
+        atomic_write(path, kept, overwrite=True)
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a record; infinite where it is damaged."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf
 
 
 def _validate(

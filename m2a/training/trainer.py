@@ -9,6 +9,7 @@ import copy
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -251,12 +252,28 @@ class Trainer:
             Whether there was a state to go on from.
 
         Raises:
-            TrainingError: the state belongs to another network or other samples.
+            TrainingError: the state belongs to another network or other samples, or is damaged.
         """
         path = run / STATE
         if not path.exists():
             return False
-        state = torch.load(path, map_location=self._device, weights_only=True)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's own words about what it then refuses
+                state = torch.load(path, map_location=self._device, weights_only=True)
+            self._take(state, path)
+        except (TrainingError, OSError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # a damaged pickle raises anything
+            raise TrainingError(
+                f"{path}: found a state that is damaged, or a file of another kind "
+                f"({type(error).__name__}), expected what the run wrote; give another run folder, "
+                "or delete it to begin anew"
+            ) from error
+        return True
+
+    def _take(self, state: Mapping[str, Any], path: Path) -> None:
+        """Takes a state over, or refuses it, naming its path."""
         self._history = json.loads(state["history"])
         self._mask_settings = json.loads(state.get("mask_settings", "{}"))
         stored, asked = self._history[-1]["recipe"], self._config.to_json()
@@ -282,7 +299,6 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         for group, recipe in zip(self._optimizer.param_groups, recipes, strict=True):
             group.update(recipe)
-        return True
 
     def begin_from(
         self, network: M2AENet, *, name: str, header: Mapping[str, Any] | None = None

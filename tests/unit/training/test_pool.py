@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -196,7 +198,7 @@ class TestSamplePool:
         assert [path.suffix for path in shards.iterdir()] == [".tmp"]
         worker.terminate()
         worker.stdout.close()
-        assert worker.wait(60) == 0
+        assert worker.wait(60) == 128 + signal.SIGTERM
         assert not list(shards.iterdir())
 
     def test_only_a_pool_that_is_complete_needs_no_photographs(self, pool):
@@ -207,9 +209,33 @@ class TestSamplePool:
             pass
 
     def test_a_process_that_died_is_an_error(self, tmp_path):
-        dead = SamplePool(pool_config(tmp_path), [SimpleNamespace(exitcode=1)])
-        with pytest.raises(TrainingError, match="died"):
+        dead = SamplePool(pool_config(tmp_path), [SimpleNamespace(exitcode=143)])
+        with pytest.raises(TrainingError, match=r"died \(exit code 143\)"):
             dead.refresh()
+
+    def test_processes_that_ended_before_the_pool_is_complete_are_an_error(self, pool):
+        config = replace(pool._config, samples=3 * SHARD_SAMPLES)
+        left = SamplePool(config, [SimpleNamespace(exitcode=0)])
+        with pytest.raises(TrainingError, match="2 of 3 shards are missing"):
+            left.refresh()
+        beside = SamplePool(config, [SimpleNamespace(exitcode=code) for code in (0, None)])
+        assert beside.refresh() == SHARD_SAMPLES
+
+    def test_the_last_shard_may_be_written_just_before_its_process_ends(self, pool):
+        first, last = (pool._config.shard(number) for number in range(2))
+
+        class Ending:
+            """Writes when it is looked at, as if just after the folder was read, and ends."""
+
+            @property
+            def exitcode(self):
+                if last.exists():
+                    return 0
+                shutil.copy(first, last)
+                return None
+
+        growing = SamplePool(replace(pool._config, samples=2 * SHARD_SAMPLES), [Ending()])
+        assert growing.refresh() == 2 * SHARD_SAMPLES
 
     def test_samples_are_rounded_up_to_whole_shards(self, tmp_path):
         assert pool_config(tmp_path, samples=SHARD_SAMPLES + 1).shards == 2

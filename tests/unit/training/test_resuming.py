@@ -8,12 +8,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
+from pools import darkened_pool
 from safetensors import safe_open
 from short_training import RECIPE, assert_same_weights, folder_of
+from skimage import data
 
 from m2a.errors import TrainingError
 from m2a.models.checkpoint import HEADER, load_checkpoint
 from m2a.training.samples import SynthesisConfig
+from m2a.training.train import train
 from m2a.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -123,3 +127,63 @@ def test_a_run_may_be_made_longer(pool, tmp_path):
     longer = Trainer(replace(RECIPE, steps=8), pool)
     longer.resume(tmp_path)
     assert [progress.step for progress in longer.steps(tmp_path)] == [7, 8]
+
+
+@pytest.mark.parametrize(("checkpoint_every", "validated"), [(3, [3, 5]), (9, [5])])
+def test_the_records_of_a_resumed_run_have_each_step_once(tmp_path, checkpoint_every, validated):
+    """Killed beyond its checkpoint, or before it had one."""
+    photographs, run = folder_of(tmp_path, "photographs"), folder_of(tmp_path, "run")
+    Image.fromarray(data.coffee()).save(photographs / "coffee.png")
+    darkened_pool(run / "samples")
+    recipe = replace(
+        RECIPE,
+        steps=5,
+        checkpoint_every=checkpoint_every,
+        validation=("coffee",),
+        validation_crops=2,
+    )
+
+    def be_killed(step, _):
+        if step == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(recipe, photographs=photographs, run=run, render_workers=0, validated=be_killed)
+    with (run / "log.jsonl").open("a") as log:
+        log.write('{"step": 1, "sha')
+    train(recipe, photographs=photographs, run=run, render_workers=0)
+    recorded = [
+        [json.loads(line)["step"] for line in (run / name).read_text().splitlines()]
+        for name in ("log.jsonl", "validation.jsonl")
+    ]
+    assert recorded == [[1, 2, 3, 4, 5], validated]
+
+
+@pytest.mark.parametrize("kind", ["text", "cut off", "foreign", "of no network", "no moments"])
+def test_a_state_that_is_damaged_or_foreign_is_refused(pool, tmp_path, kind):
+    Trainer(RECIPE, pool).save(tmp_path)
+    path = tmp_path / "state.pt"
+    state = torch.load(path, weights_only=True)
+    if kind == "text":
+        path.write_text("no state\n")
+    elif kind == "cut off":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif kind == "foreign":
+        torch.save({"epoch": 3, "state_dict": state["network"]}, path)
+    elif kind == "of no network":
+        foreign = {"configuration": None, "network": {"weight": torch.zeros(3)}}
+        torch.save(state | foreign, path)
+    else:
+        torch.save(state | {"optimizer": {"state": {}, "param_groups": []}}, path)
+    with pytest.raises(TrainingError, match="another run folder, or delete") as refused:
+        Trainer(RECIPE, pool).resume(tmp_path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_state_is_refused_before_samples_are_waited_for(tmp_path):
+    run = folder_of(tmp_path, "run")
+    (run / "state.pt").write_text("no state\n")
+    Image.fromarray(data.coffee()).save(tmp_path / "coffee.png")
+    with pytest.raises(TrainingError, match=r"state\.pt"):
+        train(RECIPE, photographs=tmp_path, run=run, render_workers=0)
