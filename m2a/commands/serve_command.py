@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import numpy as np
@@ -116,8 +118,9 @@ def command(
 
     POST a photo to /v1/deblur and get it back deblurred; / is the page, /openapi.json describes
     all, /metrics is for Prometheus. It listens to this machine alone unless told otherwise. SIGTERM
-    or Ctrl-C ends it when what it took is answered. By default the workers share a quarter of the
-    free memory and all cores; --max-memory and --threads set what each of them takes.
+    or Ctrl-C ends it when what it took is answered, a second Ctrl-C at once. By default the workers
+    share a quarter of the free memory and all cores; --max-memory and --threads set what each of
+    them takes.
 
     \b
     Example:
@@ -159,8 +162,20 @@ def command(
     def tell(address: str) -> None:
         click.echo(f"{address}: {number_of(workers, 'worker')} on {deblurrer.backend}", err=True)
 
-    serve(deblurrer, settings, started=tell)
+    try:
+        serve(deblurrer, settings, started=tell)
+    except KeyboardInterrupt:
+        _give_up()
     click.echo("stopped", err=True)
+
+
+def _give_up() -> NoReturn:
+    """Ends the process at once, where Python would wait for the threads that compute."""
+    try:
+        click.echo("m2a: interrupted", err=True)
+        logging.shutdown()
+    finally:
+        os._exit(130)
 
 
 def _token(path: Path | None) -> str | None:

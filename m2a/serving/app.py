@@ -109,7 +109,7 @@ class _Service:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Ends the workers when all requests are answered."""
         yield
-        self._workers.close()
+        await self._workers.close()
 
     def add_routes(self, app: FastAPI) -> None:
         """Adds all routes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass, field
 
 from m2a.errors import UsageError
@@ -50,8 +51,10 @@ class Limits:
             if getattr(self, name) < least:
                 raise UsageError(f"{name}: found {getattr(self, name)}, expected at least {least}")
         for name in ("body_seconds", "seconds", "header_seconds", "unread_seconds"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name}: found {getattr(self, name)}, expected more than 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(
+                    f"{name}: found {getattr(self, name)}, expected a finite number above 0"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

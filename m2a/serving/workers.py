@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from m2a.serving.problems import ProblemError
 
@@ -35,6 +35,7 @@ class Workers:
         self._workers, self._queue = workers, queue
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="m2a-worker")
         self._line: deque[asyncio.Future[None]] = deque()
+        self._running: set[asyncio.Future[Any]] = set()
         self.busy = 0
         self._typical_seconds = 1.0
 
@@ -92,6 +93,7 @@ class Workers:
         except BaseException:
             self._pass_on()
             raise
+        self._running.add(running)
         running.add_done_callback(lambda done: self._ended(done, loop.time() - began - waited))
         begun(running)
         try:
@@ -106,8 +108,10 @@ class Workers:
             )
         return running.result(), waited
 
-    def close(self) -> None:
-        """Waits until the threads have ended their work."""
+    async def close(self) -> None:
+        """Waits until the threads have ended their work; whoever cancels this does not."""
+        if self._running:  # in the loop, which so hears that it is to wait no longer
+            await asyncio.wait(self._running)
         self._threads.shutdown(wait=True)
 
     async def _turn(self, seconds: float) -> None:
@@ -134,6 +138,7 @@ class Workers:
             )
 
     def _ended(self, done: asyncio.Future[T], seconds: float) -> None:
+        self._running.discard(done)
         self._typical_seconds += MEMORY * (seconds - self._typical_seconds)
         if not done.cancelled():
             done.exception()  # looked at, for nobody else may

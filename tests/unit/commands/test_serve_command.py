@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+import threading
+import time
 
 import httpx
+import pytest
 from click.testing import CliRunner
 from pictures import noise, png
 
@@ -45,6 +48,8 @@ def test_what_cannot_be_meant_is_refused(tmp_path):
     refused("--allow-origin", "*", code=2, words="found the origin '*'")
     refused("--queue", "-1", code=2, words="'--queue'")
     refused("--timeout", "0", code=2, words="'--timeout'")
+    refused("--timeout", "inf", code=2, words="seconds: found inf, expected a finite number")
+    refused("--body-timeout", "inf", code=2, words="body_seconds: found inf, expected a finite")
 
 
 def test_a_port_that_is_taken_is_told():
@@ -52,12 +57,13 @@ def test_a_port_that_is_taken_is_told():
         port = str(taken.getsockname()[1])
         refused("--port", port, code=1, words=f"cannot listen on 127.0.0.1 port {port}")
     refused("--host", "192.0.2.1", "--port", "0", code=1, words="cannot listen on 192.0.2.1")
+    refused("--host", "a..b", code=1, words="cannot listen on a..b port 8077: it can be no machine")
 
 
-@contextmanager
-def served(*options, **environment):
+@contextlib.contextmanager
+def served(*options, program=("-m", "m2a"), **environment):
     """A running `m2a serve`: its process, its address, and what it said until then."""
-    command = [sys.executable, "-m", "m2a", "serve", "--port", "0", *options]
+    command = [sys.executable, *program, "serve", "--port", "0", *options]
     kept = {name: value for name, value in os.environ.items() if name != "M2A_TOKEN"}
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=kept | environment
@@ -99,3 +105,48 @@ def test_to_all_without_a_token_it_warns():
         assert httpx.get(f"{local}/readyz", trust_env=False).json()["workers"] == 1
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+
+
+SLOW = """
+import sys, time
+from m2a.cli import main
+from m2a.commands import serve_command
+from m2a.runtime.deblurrer import Deblurrer
+
+def compute(*_, **__):
+    print("computes", file=sys.stderr, flush=True)
+    time.sleep(30)
+
+serve_command._warm_up = lambda _: None
+Deblurrer.__call__ = compute
+main()
+"""
+"""`m2a serve` whose photos take half a minute."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C reaches pytest too")
+def test_a_second_interrupt_ends_it_while_it_computes():
+    def post():
+        with contextlib.suppress(httpx.TransportError):
+            httpx.post(
+                f"{address}/v1/deblur",
+                content=png(noise(3, 8, height=64, width=64)),
+                headers=HEADERS,
+                trust_env=False,
+                timeout=30,
+            )
+
+    with served("--workers", "1", program=("-c", SLOW)) as (process, address, _):
+        client = threading.Thread(target=post)
+        client.start()
+        assert process.stderr.readline() == "computes\n"
+        process.send_signal(signal.SIGINT)
+        port = int(address.rpartition(":")[2])
+        with contextlib.suppress(ConnectionRefusedError):
+            while True:  # until it takes no more: the first was heard
+                socket.create_connection(("127.0.0.1", port)).close()
+                time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 130
+        assert process.stderr.read() == "m2a: interrupted\n"
+        client.join()

@@ -259,6 +259,8 @@ def test_what_was_taken_is_answered_before_it_ends():
         lambda: Limits(queue=-1),
         lambda: Limits(seconds=0),
         lambda: Limits(body_seconds=float("nan")),
+        lambda: Limits(seconds=float("inf")),
+        lambda: Limits(body_seconds=float("inf")),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings):
