@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.types import FloatParamType, IntParamType
 
 from m2a.errors import UsageError
 
@@ -43,12 +44,14 @@ def read_options(path: Path, command: click.Command) -> dict[str, Any]:
 
     Args:
         path: a TOML file. Its keys are the options' long names without the dashes in front, its
-            values true or false for a switch, numbers and strings for the others. Names of files
-            are taken as on the command line, from the working directory.
+            values true or false for a switch, numbers and strings for the others, and lists of
+            them for what can be repeated. Names of files are taken as on the command line, from
+            the working directory.
         command: the command whose options they are.
 
     Returns:
-        The name of the parameter → the value; only those that the file holds.
+        The name of the parameter → the value, a list for what can be repeated; only those that the
+        file holds.
 
     Raises:
         UsageError: the file cannot be read or is not TOML, a key is no option of the command, or a
@@ -70,10 +73,11 @@ def read_options(path: Path, command: click.Command) -> dict[str, Any]:
             )
         option = options[key]
         types, expected = _expected(option)
+        given = value if option.multiple and isinstance(value, list) else [value]
         # A NUL byte, which no argument can hold, has no place in a file's name.
-        if type(value) not in types or "\0" in str(value):
+        if not all(type(one) in types and "\0" not in str(one) for one in given):
             raise UsageError(f"{path}: found {key} = {value!r}, expected {expected}")
-        values[str(option.name)] = value
+        values[str(option.name)] = given if option.multiple else value
     return values
 
 
@@ -84,13 +88,14 @@ def _take_defaults(context: click.Context, _: click.Parameter, path: Path | None
 
 def _expected(option: click.Option) -> tuple[tuple[type, ...], str]:
     """The types of a value that fit an option, and their name in a message."""
+    several = ", or a list of such" if option.multiple else ""
     if option.is_flag:
         return (bool,), "true or false"
-    if option.type is click.FLOAT:
-        return (float, int), "a number"
-    if option.type is click.INT:
-        return (int,), "an integer"
-    return (str,), "a string in quotes"
+    if isinstance(option.type, FloatParamType):  # also one with a range
+        return (float, int), f"a number{several}"
+    if isinstance(option.type, IntParamType):
+        return (int,), f"an integer{several}"
+    return (str,), f"a string in quotes{several}"
 
 
 def _advice(key: str, options: Iterable[str], command: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -68,8 +69,8 @@ def command(
 
     The page is one file that needs nothing else and asks nobody for anything. It holds the photos,
     those of more than 2000 pixels a side scaled down, without their metadata. The photos are only
-    read. Of several, one that fails is told on the page and does not stop the others, and the exit
-    code is 1.
+    read. Of several, one that fails, or a folder that cannot be read, is told on the page and does
+    not stop the others, and the exit code is 1.
 
     IMAGE is a file, several, a folder, or a pattern in quotes.
 
@@ -85,10 +86,10 @@ def command(
     _check(sources, page, mask_in, overwrite=overwrite)
     deblurrer = opening.open()
     photos: list[Shown | Failed]
-    if len(sources) == 1:
+    if len(sources) == 1 and not search.unreadable:
         photos = [report_photo(sources[0], deblurrer, mask=mask_in)]
     else:
-        photos = list(_reported(sources, deblurrer, mask_in, as_json=as_json))
+        photos = list(_reported(sources, search.unreadable, deblurrer, mask_in, as_json=as_json))
     failed = sum(isinstance(photo, Failed) for photo in photos)
     if failed == len(photos):
         if as_json:
@@ -145,18 +146,27 @@ def _check(images: tuple[Path, ...], output: Path, mask: str | None, *, overwrit
 
 
 def _reported(
-    images: tuple[Path, ...], deblurrer: Deblurrer, mask: str | None, *, as_json: bool
+    images: tuple[Path, ...],
+    unreadable: Mapping[Path, str],
+    deblurrer: Deblurrer,
+    mask: str | None,
+    *,
+    as_json: bool,
 ) -> Iterator[Shown | Failed]:
-    """The photos, one after the other, with their progress on standard error."""
+    """The folders that cannot be read and the photos, one after the other, with their progress."""
     # Not above: one photo shall not wait for the import of rich.
     from m2a.commands.progress import progress_bar
 
+    locked = [
+        Failed(source=folder, reason=f"{folder}: {why}") for folder, why in unreadable.items()
+    ]
+    total = len(locked) + len(images)
     hidden = as_json and sys.stdout.isatty()
     with (
         held_interrupts() as interrupt,
-        progress_bar(len(images), "Deblurring", quiet=True, hidden=hidden) as bar,
+        progress_bar(total, "Deblurring", quiet=True, hidden=hidden) as bar,
     ):
-        photos = report_photos(images, deblurrer, mask=mask)
+        photos = itertools.chain(locked, report_photos(images, deblurrer, mask=mask))
         for number, photo in enumerate(photos, start=1):
             if isinstance(photo, Failed):
                 bar.line(f"m2a: {on_one_line(photo.reason)}")

@@ -12,6 +12,7 @@ from PIL import Image
 
 from m2a.commands.config_file import read_options
 from m2a.commands.run_command import command
+from m2a.commands.serve_command import command as serve_command
 from m2a.errors import UsageError
 
 CONFIG = "m2a.toml"
@@ -157,3 +158,56 @@ def test_every_option_of_run_can_stand_in_the_file(tmp_path):
             with contextlib.suppress(UsageError):
                 fitting += len(read_options(path, command))
         assert fitting == 1, key
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("port = 0\nworkers = 2", {"port": 0, "workers": 2}),
+        ("timeout = 2.5\nbody-timeout = 3", {"timeout": 2.5, "body_timeout": 3}),
+        ('allow-origin = "https://a"', {"allow_origin": ["https://a"]}),
+        ('allow-host = ["a", "b"]', {"allow_host": ["a", "b"]}),
+        ("allow-host = []", {"allow_host": []}),
+    ],
+)
+def test_numbers_in_a_range_and_what_can_be_repeated(tmp_path, text, found):
+    path = tmp_path / CONFIG
+    path.write_text(text, encoding="utf-8")
+    assert read_options(path, serve_command) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("port = true", "found port = True, expected an integer"),
+        ("port = 80.5", "found port = 80.5, expected an integer"),
+        ("timeout = false", "found timeout = False, expected a number"),
+        ('timeout = "9"', "found timeout = '9', expected a number"),
+        ("token-file = ['a']", r"found token-file = \['a'\], expected a string in quotes"),
+        ("allow-host = 3", "found allow-host = 3, expected a string in quotes, or a list of such"),
+        (
+            "allow-host = ['a', 3]",
+            r"found allow-host = \['a', 3\], expected a string in quotes, or",
+        ),
+        ('allow-host = ["a\\u0000b"]', "expected a string in quotes, or a list of such"),
+    ],
+)
+def test_what_fits_neither_is_told(tmp_path, text, words):
+    path = tmp_path / CONFIG
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=words):
+        read_options(path, serve_command)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("port = 65536", "Invalid value for '--port': 65536 is not in the range"),
+        ('allow-origin = ["https://a", "*"]', "found the origin '*'"),
+    ],
+)
+def test_they_reach_the_command(invoke, text, words):
+    Path(CONFIG).write_text(text, encoding="utf-8")
+    result = invoke("serve", "--config", CONFIG)
+    assert result.exit_code == 2
+    assert words in result.stderr

@@ -74,6 +74,47 @@ def test_of_several_one_that_fails_is_a_row_and_exit_code_1(invoke, photo):
     assert page.count('<section class="photo"') == 2
 
 
+@pytest.fixture
+def locked(photo, monkeypatch):
+    """A folder `photos` with the photo and a folder that cannot be read, not even by root."""
+    for name in ("photos", "photos/locked"):
+        Path(name).mkdir()
+        shutil.copy(photo, name)
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+def test_a_folder_that_cannot_be_read_is_a_row_and_exit_code_1(invoke, locked):
+    result = invoke("report", "photos", "-o", "report.html", "--recursive", "--json")
+    assert result.exit_code == 1
+    reason, summary = lines(result)
+    told = f"{Path('photos/locked')}: cannot be read: Permission denied"
+    assert reason == f"m2a: {told}"
+    assert summary.startswith("report.html: 2 photos, 1 failed, ")
+    failed, done = (json.loads(line) for line in result.stdout.splitlines())
+    assert failed["input"] == str(Path("photos/locked"))
+    assert (failed["status"], failed["error"]) == ("failed", told)
+    assert done["status"] == "done"
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert "Failed: cannot be read: Permission denied" in page
+    assert page.count('<section class="photo"') == 1
+
+
+def test_of_folders_that_cannot_be_read_no_page_is_written(invoke, locked):
+    result = invoke("report", "photos/locked", "-o", "report.html")
+    assert result.exit_code == 1
+    reason, why = lines(result)
+    assert reason.endswith("cannot be read: Permission denied")
+    assert why.startswith("m2a: report.html was not written: none of 1 photo")
+    assert not Path("report.html").exists()
+
+
 def test_where_none_can_be_read_an_older_page_stays(invoke):
     Path("a.png").write_text("bad")
     Path("b.png").write_text("bad")
