@@ -38,10 +38,13 @@ def read_regular(path: Path, *, limit: int) -> bytes:
 
     Args:
         path: the file. A pipe or a device, which may never end, is refused unread.
-        limit: the most bytes accepted; a longer file is refused unread.
+        limit: the most bytes accepted; a longer file is refused unread. No more memory is asked
+            for than the file's size.
 
     Raises:
-        OSError: it cannot be read, is not a regular file, or is longer than `limit`.
+        OSError: it cannot be read, is not a regular file, is longer than `limit`, or has more bytes
+            than its size was when it was opened: it grows, or is one like those of Linux' /proc,
+            which state no size.
     """
     # Without O_NONBLOCK the opening of a pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
@@ -53,11 +56,15 @@ def read_regular(path: Path, *, limit: int) -> bytes:
     except BaseException:
         os.close(descriptor)
         raise
+    size = found.st_size
     with stream:
-        # A file can grow while it is read.
-        content = stream.read(limit + 1) if found.st_size <= limit else None
-    if content is None or len(content) > limit:
+        # Python takes memory for as much as it is told to read, not for what there is.
+        content = stream.read(size + 1) if size <= limit else None
+    if content is None:
         raise OSError(errno.EFBIG, f"longer than {limit} bytes", str(path))
+    if len(content) > size:
+        why = f"longer than the {size} bytes that it had when it was opened; is it being written?"
+        raise OSError(errno.EFBIG, why, str(path))
     return content
 
 
@@ -167,6 +174,8 @@ def atomic_write(path: Path, data: bytes, *, overwrite: bool) -> None:
 def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     """Builds a folder beside its place, then swaps it in as a whole.
 
+    What earlier writers had set aside and were killed over is removed then.
+
     Args:
         target: the folder; an older one is replaced, with all that is in it.
         files: path inside the folder → content.
@@ -199,6 +208,10 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     except OSError as error:
         _name_instead(error, fresh, target)
         raise
+    else:
+        # Not what is set aside by now: that may be ours, moved by a writer that is at work.
+        for path in aside:
+            shutil.rmtree(path, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         # Where another writer took the place meanwhile, its folder is the newer one.

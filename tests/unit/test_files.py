@@ -1,6 +1,8 @@
 """Files and folders appear whole or not at all, and what was there is not lost."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,52 @@ def test_a_folder_that_is_read_as_a_file_is_refused_and_closed(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="of memory that is not touched, only Linux'")
+def test_reading_takes_memory_for_the_file_and_not_for_the_limit(tmp_path):
+    path = put(tmp_path, "small.bin", b"content")
+    script = """
+import resource, sys
+from pathlib import Path
+from m2a.files import read_regular
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+print(read_regular(Path(sys.argv[1]), limit=2**32).decode())
+"""
+    command = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "content\n", done.stderr
+
+
+@pytest.mark.parametrize("limit", [3, 5, 100])
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch, limit):
+    path = put(tmp_path, "in.bin", b"old")
+    look = os.fstat
+
+    def another_program_writes(descriptor):
+        found = look(descriptor)
+        with path.open("ab") as stream:
+            stream.write(b" and new")
+        return found
+
+    monkeypatch.setattr(os, "fstat", another_program_writes)
+    with pytest.raises(OSError, match="longer than the 3 bytes that it had when it was opened"):
+        files.read_regular(path, limit=limit)
+
+
+def test_the_limit_is_the_last_size_that_is_read(tmp_path):
+    path = put(tmp_path, "in.bin", b"three")
+    assert files.read_regular(path, limit=5) == b"three"
+    with pytest.raises(OSError, match="longer than 4 bytes"):
+        files.read_regular(path, limit=4)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="a file of Linux' without a size"
+)
+def test_a_file_that_states_no_size_is_refused():
+    with pytest.raises(OSError, match="longer than the 0 bytes"):
+        files.read_regular(Path("/proc/self/status"), limit=2**20)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 @pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("umask", [0o022, 0o077])
@@ -118,3 +166,33 @@ def test_an_error_names_the_callers_file_and_not_the_temporary_one(tmp_path, mon
         files.write_folder(tmp_path / "out", {"a/b": b""})
     assert folder.value.filename == str(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+class TestWhatKilledWritersLeft:
+    """Beside a folder that is there: none of it is needed to bring anything back."""
+
+    LEFT = (".out.0123abcd.old", ".out.4567abcd.old", ".out.89abcdef.new", ".other.0123abcd.old")
+
+    @pytest.fixture
+    def target(self, tmp_path):
+        for name in (*self.LEFT, "out"):
+            (tmp_path / name).mkdir()
+            put(tmp_path / name, "of", name.encode())
+        return tmp_path / "out"
+
+    def test_the_next_writer_removes_what_was_set_aside(self, target):
+        files.write_folder(target, {"of": b"new"})
+        assert (target / "of").read_bytes() == b"new"
+        # The `.new` one may be that of a writer who is at work.
+        left = {".out.89abcdef.new", ".other.0123abcd.old", "out"}
+        assert {path.name for path in target.parent.iterdir()} == left
+
+    def test_one_that_fails_removes_nothing(self, target, monkeypatch):
+        def full(descriptor):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            files.write_folder(target, {"of": b"new"})
+        assert (target / "of").read_bytes() == b"out"
+        assert {path.name for path in target.parent.iterdir()} == {*self.LEFT, "out"}
