@@ -13,7 +13,7 @@ from typing import Any
 from m2a.engines.profiles import Profile, choose_profile
 from m2a.engines.sidecar import BuiltGraph
 from m2a.engines.tensorrt import TensorRT
-from m2a.engines.tensorrt_callbacks import make_logger, nothing_collected
+from m2a.engines.tensorrt_callbacks import nothing_collected, shared_logger
 from m2a.errors import BackendError, EngineError
 from m2a.graphs.contract import CONTRACTS
 from m2a.runtime.gpu.device import Tensor
@@ -46,12 +46,13 @@ class EngineExecution:
         self._graph, self._stream = graph, stream
         self._profiles = recorded_profiles(graph, built)
         # Each of TensorRT's objects needs the one before it for as long as it lives.
-        self._logger = make_logger(trt)
+        self._logger = shared_logger(trt)
+        self._said = self._logger.from_now_on()
         with nothing_collected():
             self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
-            raise EngineError(f"TensorRT does not take the {graph} engine: {self._logger.said()}")
+            raise EngineError(f"TensorRT does not take the {graph} engine: {self._said()}")
         self._check_ports(trt)
         # By default a context takes the memory of the largest profile, whatever is run.
         strategy = trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
@@ -59,13 +60,14 @@ class EngineExecution:
         if self._context is None:
             raise EngineError(
                 f"TensorRT cannot run the {graph} engine, perhaps for want of memory: "
-                f"{self._logger.said()}"
+                f"{self._said()}"
             )
         self._profile: int | None = None
 
     def enqueue(self, ports: Mapping[str, Tensor]) -> None:
         """See `Engine.enqueue`."""
         contract = CONTRACTS[self._graph]
+        self._said = self._logger.from_now_on()
         number = choose_profile(self._profiles, self._sizes(ports))
         if number != self._profile:
             self._profile = None
@@ -97,7 +99,7 @@ class EngineExecution:
     def _demand(self, accepted: bool, what: str) -> None:
         if not accepted:
             raise BackendError(
-                f"TensorRT refuses {what} of the {self._graph} engine: {self._logger.said()}"
+                f"TensorRT refuses {what} of the {self._graph} engine: {self._said()}"
             )
 
     def _check_ports(self, trt: Any) -> None:  # noqa: ANN401 - TensorRT has no types

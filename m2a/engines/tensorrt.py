@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import ModuleType
@@ -21,7 +21,7 @@ from typing import Any
 
 from m2a.engines.profiles import Profile
 from m2a.engines.sidecar import LayerTypes
-from m2a.engines.tensorrt_callbacks import Report, make_logger, make_monitor, nothing_collected
+from m2a.engines.tensorrt_callbacks import Report, make_monitor, nothing_collected, shared_logger
 from m2a.engines.timing_cache import TimingCacheFile
 from m2a.errors import EngineError, MissingDependencyError, UsageError
 from m2a.machine.installed import TENSORRT
@@ -222,7 +222,8 @@ class _Build:
 
     def _run(self) -> Plan:
         began = time.perf_counter()
-        logger = make_logger(self._trt)
+        logger = shared_logger(self._trt)
+        said = logger.from_now_on()
         with nothing_collected():
             builder = self._trt.Builder(logger)
         flag = getattr(self._trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
@@ -231,9 +232,9 @@ class _Build:
         parser = self._trt.OnnxParser(network, logger)
         if not parser.parse(self._graph):
             errors = "; ".join(str(parser.get_error(n).desc()) for n in range(parser.num_errors))
-            raise EngineError(f"TensorRT does not take the graph: {errors or logger.said()}")
+            raise EngineError(f"TensorRT does not take the graph: {errors or said()}")
         config = builder.create_builder_config()
-        self._configure(builder, config, network, logger)
+        self._configure(builder, config, network, said)
         monitor = None
         if hasattr(self._trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
             monitor = make_monitor(self._trt, self._report, self._stop)
@@ -243,7 +244,7 @@ class _Build:
         if content is None:
             if self._stop.is_set():
                 raise EngineError("the build was stopped")
-            raise EngineError(f"TensorRT failed to build the engine: {logger.said()}")
+            raise EngineError(f"TensorRT failed to build the engine: {said()}")
         if self._timings is not None and cache is not None:
             self._timings.update(lambda latest: merge_timings(config, cache, latest))
         return Plan(
@@ -257,7 +258,7 @@ class _Build:
         builder: Any,  # noqa: ANN401 - TensorRT has no types
         config: Any,  # noqa: ANN401
         network: Any,  # noqa: ANN401
-        logger: Any,  # noqa: ANN401
+        said: Callable[[], str],
     ) -> None:
         trt = self._trt
         if hasattr(trt.BuilderFlag, "TF32"):
@@ -275,7 +276,7 @@ class _Build:
                 profile.set_shape(tensor.name, *sizes.shapes(tensor.name))
             if config.add_optimization_profile(profile) < 0:
                 raise EngineError(
-                    f"TensorRT refuses the optimization profile {sizes.name!r}: {logger.said()}"
+                    f"TensorRT refuses the optimization profile {sizes.name!r}: {said()}"
                 )
 
     def _begin_timings(self, config: Any) -> Any:  # noqa: ANN401

@@ -16,6 +16,7 @@ import m2a
 import m2a.engines.deblurrer
 from m2a.cli import main
 from m2a.engines.deblurrer import open_on_gpu
+from m2a.engines.tensorrt_callbacks import shared_logger
 from m2a.errors import BackendError, EngineError, MissingDependencyError, UsageError
 from m2a.runtime.bundle import open_bundle
 from m2a.runtime.loading import open_bundle_on
@@ -80,6 +81,15 @@ def test_what_tensorrt_refuses_is_told(bundle, gpu, refused, words):
         deblurrer(picture())
     gpu.trt.contexts[0].refuses = set()
     assert deblurrer(picture()).image.shape == (50, 70, 3)
+
+
+def test_what_tensorrt_said_before_is_not_told_as_the_reason(bundle, gpu):
+    add_engines(bundle)
+    deblurrer = m2a.load(bundle.path, backend="tensorrt")
+    shared_logger(gpu.trt).log(gpu.trt.ILogger.ERROR, "of another picture")
+    gpu.trt.contexts[0].refuses = {"work"}
+    with pytest.raises(BackendError, match="it gives no reason"):
+        deblurrer(picture())
 
 
 def test_an_engine_that_tensorrt_does_not_take_is_an_error(bundle, gpu, monkeypatch):
