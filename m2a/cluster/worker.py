@@ -16,7 +16,9 @@ import pyarrow as pa
 from m2a._version import __version__
 from m2a.cluster.manifest import OUTCOME
 from m2a.cluster.places import Place
-from m2a.errors import M2AError
+from m2a.engines.selection import engines_folder, find_sidecars
+from m2a.engines.sidecar import ENGINES
+from m2a.errors import EngineError, M2AError
 from m2a.machine.cores import usable_cores
 from m2a.runtime.batch import given_mask
 from m2a.runtime.bundle import GRAPHS, MANIFEST, Bundle, open_bundle
@@ -69,10 +71,11 @@ class Order:
     version: str = __version__
 
 
-def packed_bundle(bundle: Bundle, *, precision: str) -> dict[str, bytes]:
-    """The files that opening a bundle takes: manifest, graphs, and engines where there are some.
+def packed_bundle(bundle: Bundle, *, precision: str, engines: bool) -> dict[str, bytes]:
+    """The files that opening a bundle takes: manifest, graphs, and its engines if they are wanted.
 
-    They are checked here, before a cluster is asked for.
+    They are checked here, before a cluster is asked for. Engines of the packaged bundle, which lie
+    in the user's cache, are packed as if they lay in it.
 
     Raises:
         BundleError, UsageError: as `Bundle.graph`.
@@ -83,10 +86,21 @@ def packed_bundle(bundle: Bundle, *, precision: str) -> dict[str, bytes]:
         files[bundle.graphs[precision][name].path] = content
     if bundle.dense is not None:
         files[bundle.dense.path] = bundle.dense_graph()
-    for path in sorted((bundle.path / "engines").rglob("*")):
-        if path.is_file():
-            files[path.relative_to(bundle.path).as_posix()] = path.read_bytes()
-    return files
+    return files | (_engines(bundle) if engines else {})
+
+
+def _engines(bundle: Bundle) -> dict[str, bytes]:
+    """The files of a bundle's engines, by their paths in a bundle that holds them itself."""
+    try:
+        folder = engines_folder(bundle)
+    except EngineError:  # a user without a home has built none for the packaged bundle
+        return {}
+    return {
+        f"{ENGINES}/{path.relative_to(folder).as_posix()}": path.read_bytes()
+        for sidecar in find_sidecars(folder)
+        for path in sorted(sidecar.parent.iterdir())
+        if path.is_file()
+    }
 
 
 def read_photos(batch: pa.Table, order: Order) -> pa.Table:

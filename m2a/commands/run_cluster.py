@@ -128,6 +128,7 @@ def _planned(
     from m2a.cluster.recipe import recipe_of
     from m2a.cluster.work import plan_work
     from m2a.cluster.worker import Order, packed_bundle
+    from m2a.runtime.backends import PIPELINES
     from m2a.runtime.loading import precision_on
 
     bundle = opening.find()
@@ -139,7 +140,7 @@ def _planned(
         opening=replace(
             opening.without_bundle(), threads=opening.threads or 1, precision=precision
         ),
-        bundle=packed_bundle(bundle, precision=precision),
+        bundle=packed_bundle(bundle, precision=precision, engines=opening.backend in PIPELINES),
     )
     recipe = recipe_of(
         bundle,

@@ -62,6 +62,16 @@ def engines_folder(bundle: Bundle) -> Path:
     return bundle.path / ENGINES
 
 
+def find_sidecars(folder: Path) -> list[Path]:
+    """The `engine.json` of each folder of engines, by name.
+
+    Names that begin with a dot are engines that are being written, or were set aside.
+    """
+    return sorted(
+        file for file in folder.glob(f"*/{SIDECAR}") if not file.parent.name.startswith(".")
+    )
+
+
 def choose_engines(bundle: Bundle, *, precision: str, machine: Machine) -> ChosenEngines:
     """Chooses engines of a bundle to run on a machine, without deserialising any.
 
@@ -85,7 +95,7 @@ def choose_engines(bundle: Bundle, *, precision: str, machine: Machine) -> Chose
     found: list[tuple[float, Path, Sidecar]] = []
     unreadable: list[str] = []
     others: set[str] = set()
-    for file in sorted(folder.glob(f"*/{SIDECAR}")):
+    for file in find_sidecars(folder):
         try:
             sidecar = read_sidecar(file)
             built = file.stat().st_mtime

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2a.engines.selection import engines_folder
+from m2a.engines.selection import engines_folder, find_sidecars
 from m2a.engines.sidecar import SIDECAR, Sidecar, read_engine, read_sidecar, stale_graphs
 from m2a.errors import EngineError
 from m2a.runtime.bundle import GRAPHS, Bundle
@@ -46,7 +46,7 @@ def find_plans(bundle: Bundle, *, precision: str) -> Plans:
     folder = engines_folder(bundle)
     chosen: dict[str, tuple[Path, Sidecar]] = {}
     refused: list[str] = []
-    for file in sorted(folder.glob(f"*/{SIDECAR}"), key=lambda file: file.stat().st_mtime):
+    for file in sorted(find_sidecars(folder), key=lambda file: file.stat().st_mtime):
         try:
             sidecar = read_sidecar(file)
         except EngineError as error:

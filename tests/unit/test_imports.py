@@ -30,7 +30,7 @@ LAYERS = {
     "machine": set(),
     "diagnosis": {"machine", "runtime"},
     "benchmark": {"machine", "runtime"},
-    "cluster": {"machine", "runtime"},
+    "cluster": {"engines", "machine", "runtime"},
     "calibration": {"graphs", "runtime", "evaluation"},
     "engines": {"graphs", "machine", "runtime"},
     "triton": {"engines", "graphs", "machine", "runtime"},

@@ -94,7 +94,7 @@ def plan(tiny_bundle, photos, tmp_path):
             destination=Place.of(str(output), option="-o"),
             settings=Settings(**settings),
             opening=opening,
-            bundle=packed_bundle(bundle, precision="fp32"),
+            bundle=packed_bundle(bundle, precision="fp32", engines=False),
         )
         recipe = recipe_of(
             bundle,

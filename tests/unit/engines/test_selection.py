@@ -45,6 +45,13 @@ def test_of_several_those_built_last_are_taken(bundle):
     assert choose_engines(bundle, precision="fp32", machine=MACHINE).folder.name == "a"
 
 
+@pytest.mark.parametrize("suffix", ["new", "old"])
+def test_engines_that_are_being_written_or_were_set_aside_are_none(bundle, suffix):
+    add_engines(bundle, f".trt10.3.0-fp32-sm87.0123abcd.{suffix}")
+    with pytest.raises(MissingEnginesError, match="found no fp32 engines"):
+        choose_engines(bundle, precision="fp32", machine=MACHINE)
+
+
 def test_engines_that_would_not_run_do_not_hide_those_that_do(bundle):
     add_engines(bundle, "a", compute_capability="8.7")
     add_engines(bundle, "b", compute_capability="12.0")

@@ -71,6 +71,13 @@ def test_of_two_for_one_gpu_the_later_is_taken(bundle):
     assert find_plans(bundle, precision="fp32").sidecar.settings == {"turn": 2}
 
 
+@pytest.mark.parametrize("suffix", ["new", "old"])
+def test_engines_that_are_being_written_or_were_set_aside_are_none(bundle, suffix):
+    add_engines(bundle, f".trt10.3.0-fp32-sm87.0123abcd.{suffix}")
+    with pytest.raises(EngineError, match="found no fp32 engines"):
+        find_plans(bundle, precision="fp32")
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
