@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 from dataclasses import dataclass, field
 
 from m2a.errors import UsageError
@@ -13,6 +12,9 @@ __all__ = ["Limits", "Settings", "is_loopback"]
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 """The names under which a service on this machine alone is reached."""
 
+LONGEST = 10**7
+"""Seconds, four months: what is longer is no limit, and clocks cannot add it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -20,7 +22,7 @@ class Limits:
 
     Attributes:
         body_bytes: of a request's body.
-        pixels: H·W of a photo.
+        pixels: of a photo, as `m2a.runtime.decoding.counted_pixels` counts them.
         queue: requests that may wait for a worker.
         body_seconds: from a request's first line to the end of its body.
         seconds: to wait for a worker and to be computed, together.
@@ -51,9 +53,10 @@ class Limits:
             if getattr(self, name) < least:
                 raise UsageError(f"{name}: found {getattr(self, name)}, expected at least {least}")
         for name in ("body_seconds", "seconds", "header_seconds", "unread_seconds"):
-            if not 0 < getattr(self, name) < math.inf:
+            if not 0 < getattr(self, name) <= LONGEST:
                 raise UsageError(
-                    f"{name}: found {getattr(self, name)}, expected a finite number above 0"
+                    f"{name}: found {getattr(self, name)}, expected more than 0 and at most "
+                    f"{LONGEST:,}"
                 )
 
 
