@@ -102,6 +102,9 @@ class _Server(uvicorn.Server):
             ending.result()
         else:
             self._log.disabled = True  # that it is given up is no fault
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)  # so that they are closed while the loop still runs
 
 
 @contextmanager

@@ -78,6 +78,13 @@ _FIXED = (
 """Fields of the recipe that a run keeps."""
 
 
+def _lacks_memory(error: Exception) -> bool:
+    """Whether torch found no memory, of which on a CPU only the words tell, or CUDA failed."""
+    return isinstance(error, RuntimeError) and any(
+        word in str(error) for word in ("allocate", "CUDA")
+    )
+
+
 def training_device() -> torch.device:
     """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -262,13 +269,15 @@ class Trainer:
                 warnings.simplefilter("ignore")  # torch's own words about what it then refuses
                 state = torch.load(path, map_location=self._device, weights_only=True)
             self._take(state, path)
-        except (TrainingError, OSError, torch.OutOfMemoryError):
+        except (TrainingError, OSError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # a damaged pickle raises anything
+            if _lacks_memory(error):
+                raise
             raise TrainingError(
                 f"{path}: found a state that is damaged, or a file of another kind "
                 f"({type(error).__name__}), expected what the run wrote; give another run folder, "
-                "or delete it to begin anew"
+                "or move it away to begin anew"
             ) from error
         return True
 

@@ -40,7 +40,7 @@ class StitchSettings:
         dilate: radius in pixels by which the mask is then dilated; a request may give another.
         ensemble: turns of a picture over which the mean is taken; a repository that does not say
             takes one.
-        max_pixels: the largest H·W accepted.
+        max_pixels: the most pixels accepted, as `m2a.runtime.decoding.counted_pixels` counts them.
         max_memory: bytes that the graphs may take at a time, about; None takes a quarter of the
             memory that is free when the model is loaded.
         threads: threads that compute in the model's process; None takes the cores it may use.

@@ -183,10 +183,12 @@ def _check_stream(stream: VideoStream, path: Path, *, max_pixels: int) -> None:
 
 
 def _check_size(width: int, height: int, path: Path, *, max_pixels: int) -> None:
-    if counted_pixels(width, height) > max_pixels:
+    counted = counted_pixels(width, height)
+    if counted > max_pixels:
+        narrow = f", which count as {counted} pixels" if counted > width * height else ""
         raise VideoError(
-            f"{path}: found frames of {width}x{height}, expected at most {max_pixels} pixels; "
-            "--max-pixels raises the limit"
+            f"{path}: found frames of {width}x{height}{narrow}, expected at most {max_pixels} "
+            "pixels; --max-pixels raises the limit"
         )
 
 

@@ -21,6 +21,7 @@ from m2a.runtime.arguments import check_active
 from m2a.runtime.backends import Array, Runner, open_runners
 from m2a.runtime.bundle import GRAPHS, Bundle, open_bundle
 from m2a.runtime.deblurrer import Deblurrer
+from m2a.runtime.decoding import counted_pixels
 from m2a.runtime.loading import allowed_memory
 from m2a.runtime.pixels import Pixels
 from m2a.runtime.result import Result
@@ -37,7 +38,7 @@ class StitchingModel:
     """A model of Triton's Python backend; a model of its own says what goes in and comes out.
 
     Attributes:
-        max_pixels: the largest H·W accepted.
+        max_pixels: the most pixels accepted, as `counted_pixels` counts them.
     """
 
     def initialize(self, args: Mapping[str, str]) -> None:
@@ -85,7 +86,7 @@ class StitchingModel:
     def deblur(self, request: Request, image: Pixels) -> Result:
         """Deblurs a picture with the options of a request; arguments and errors as `Deblurrer`."""
         height, width = image.shape[:2]
-        if height * width > self.max_pixels:
+        if counted_pixels(width, height) > self.max_pixels:
             raise ImageError(
                 f"found {width}x{height} pixels, expected at most {self.max_pixels}; the parameter "
                 "'max_pixels' of config.pbtxt raises the limit"

@@ -11,6 +11,7 @@ import pytest
 from pictures import noise, pillow
 
 import m2a
+from m2a.errors import ImageError
 
 MODULES = ("file", "runner", "stitching")
 
@@ -45,3 +46,13 @@ def test_a_lossy_file_of_which_nothing_is_restored_comes_back_as_it_is(model, fo
     outputs = model.answer(request)
     assert not outputs["mask"].any()
     assert outputs["file"].tolist() == [content]
+
+
+def test_an_array_counts_as_what_it_is_padded_to(model):
+    request = SimpleNamespace(inputs={})
+    model.max_pixels = 3200
+    narrow = np.zeros((100, 1, 3), np.uint8)
+    assert model.deblur(request, narrow).image.shape == narrow.shape
+    model.max_pixels -= 1
+    with pytest.raises(ImageError, match="found 1x100 pixels"):
+        model.deblur(request, narrow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,20 @@ def test_a_photo_is_saved_with_what_its_file_had(deblurrer, photo, mask, convert
     result.save(out, overwrite=True, strip_metadata=True)
     with Image.open(out) as saved:
         assert 0x010F not in saved.getexif()
+
+
+@pytest.mark.parametrize("height", [39, 20, 4])
+def test_a_part_of_what_was_not_restored_is_saved(deblurrer, photo, height):
+    Image.open(photo).convert("RGB").save(photo.with_name("in.jpg"))
+    result = deblurrer(photo.with_name("in.jpg"), mask=np.zeros((40, 50), bool))
+    part = replace(
+        result,
+        photo=replace(result.photo, pixels=result.photo.pixels[:height]),
+        mask=result.mask[:height],
+    )
+    part.save(photo.with_name("part.jpg"))
+    with Image.open(photo.with_name("part.jpg")) as saved:
+        assert saved.size == (50, height)
 
 
 def test_nothing_is_replaced_unasked_but_the_source_if_asked(deblurrer, photo, mask):

@@ -175,10 +175,26 @@ def test_a_state_that_is_damaged_or_foreign_is_refused(pool, tmp_path, kind):
         torch.save(state | foreign, path)
     else:
         torch.save(state | {"optimizer": {"state": {}, "param_groups": []}}, path)
-    with pytest.raises(TrainingError, match="another run folder, or delete") as refused:
+    with pytest.raises(TrainingError, match="another run folder, or move") as refused:
         Trainer(RECIPE, pool).resume(tmp_path)
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: tried 9 bytes")],
+    ids=["Python's", "torch's"],
+)
+def test_want_of_memory_is_not_told_as_damage(pool, tmp_path, monkeypatch, error):
+    def load(*_, **__):
+        raise error
+
+    Trainer(RECIPE, pool).save(tmp_path)
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(type(error)) as found:
+        Trainer(RECIPE, pool).resume(tmp_path)
+    assert found.value is error
 
 
 def test_a_damaged_state_is_refused_before_samples_are_waited_for(tmp_path):
