@@ -37,6 +37,7 @@ __all__ = [
     "decode_photo",
     "largest_file",
     "readable_formats",
+    "told_count",
 ]
 
 MAX_PIXELS = 2**28
@@ -63,6 +64,12 @@ def counted_pixels(width: int, height: int) -> int:
     if max(width, height) <= MULTIPLE:
         return width * height
     return max(width, MULTIPLE) * max(height, MULTIPLE)
+
+
+def told_count(width: int, height: int) -> str:
+    """What a message says after a size that counts as more than it has; else nothing."""
+    counted = counted_pixels(width, height)
+    return f", which count as {counted}" if counted > width * height else ""
 
 
 def decode_photo(data: bytes, *, origin: str, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -163,12 +170,11 @@ _COLOURS = ("b-w", "grey16", "srgb", "rgb16")
 
 def _check_header(image: pyvips.Image, name: str, *, origin: str, max_pixels: int) -> None:
     """Refuse, before a pixel is decoded, what the runtime cannot work on."""
-    counted = counted_pixels(image.width, image.height)
-    if counted > max_pixels:
-        narrow = f", which count as {counted}" if counted > image.width * image.height else ""
+    if counted_pixels(image.width, image.height) > max_pixels:
         raise PixelLimitError(
-            f"{origin}: found {image.width}x{image.height} pixels{narrow}, expected at most "
-            f"{max_pixels}; --max-pixels raises the limit"
+            f"{origin}: found {image.width}x{image.height} pixels"
+            f"{told_count(image.width, image.height)}, expected at most {max_pixels}; "
+            "--max-pixels raises the limit"
         )
     if image.format not in _SAMPLES:
         raise ImageError(

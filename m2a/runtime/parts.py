@@ -199,12 +199,14 @@ def _active_parts(
 
 def _tile_counts(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     """Sites of each tile of 32×32 pixels at levels 0…3, each [H'/32, W'/32]."""
+    levels = [mask]
+    while len(levels) < LEVELS:
+        levels.append(max_pool(levels[-1]))
     counts = []
-    for level in range(LEVELS):
-        side = MULTIPLE >> level
-        tiles = mask.reshape(mask.shape[0] // side, side, -1, side)
+    for number, level in enumerate(levels):
+        side = MULTIPLE >> number
+        tiles = level.reshape(level.shape[0] // side, side, -1, side)
         counts.append(tiles.sum(axis=(1, 3), dtype=np.int64))
-        mask = max_pool(mask)
     return counts
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2a.errors import VideoError
-from m2a.runtime.decoding import MAX_PIXELS, counted_pixels
+from m2a.runtime.decoding import MAX_PIXELS, counted_pixels, told_count
 from m2a.runtime.video.colour import SampleCoding, coding_of
 from m2a.runtime.video.pyav import av
 
@@ -183,12 +183,10 @@ def _check_stream(stream: VideoStream, path: Path, *, max_pixels: int) -> None:
 
 
 def _check_size(width: int, height: int, path: Path, *, max_pixels: int) -> None:
-    counted = counted_pixels(width, height)
-    if counted > max_pixels:
-        narrow = f", which count as {counted} pixels" if counted > width * height else ""
+    if counted_pixels(width, height) > max_pixels:
         raise VideoError(
-            f"{path}: found frames of {width}x{height}{narrow}, expected at most {max_pixels} "
-            "pixels; --max-pixels raises the limit"
+            f"{path}: found frames of {width}x{height}{told_count(width, height)}, expected at "
+            f"most {max_pixels} pixels; --max-pixels raises the limit"
         )
 
 

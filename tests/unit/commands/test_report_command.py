@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from unreadable import lock_folders
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
@@ -80,14 +81,7 @@ def locked(photo, monkeypatch):
     for name in ("photos", "photos/locked"):
         Path(name).mkdir()
         shutil.copy(photo, name)
-    scan = os.scandir
-
-    def refuse(path):
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    lock_folders(monkeypatch, "locked")
 
 
 def test_a_folder_that_cannot_be_read_is_a_row_and_exit_code_1(invoke, locked):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command_pictures import SIZE, draw, lines, objects, read, tree
 from PIL import Image
+from unreadable import lock_folders
 
 from m2a.commands import run_one
 from m2a.runtime import deblurrer, loading
@@ -155,14 +156,7 @@ def test_a_missing_file_among_several_fails_alone(invoke):
 def test_a_folder_that_cannot_be_read_fails_alone(invoke, monkeypatch):
     draw("photos/a.png")
     Path("photos/locked").mkdir()
-    scan = os.scandir
-
-    def refuse(path):
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    lock_folders(monkeypatch, "locked")
     result = invoke("run", "photos", "-o", "out", "--recursive", "--json")
     assert result.exit_code == 1
     failed, done = objects(result)

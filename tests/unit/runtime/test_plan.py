@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from unreadable import lock_folders
 
 from m2a.errors import UsageError
 from m2a.runtime.plan import Job, is_one_video, output_name, plan_jobs, takes_one_file
@@ -163,14 +164,7 @@ def test_a_missing_file_is_planned_for_it_fails_later(here):
 
 def test_a_folder_that_cannot_be_read_is_told_and_not_passed_over(here, monkeypatch):
     touch("photos/a.jpg", "photos/locked/b.jpg")
-    scan = os.scandir
-
-    def refuse(path):
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    lock_folders(monkeypatch, "locked")
     plan = plan_jobs(["photos"], "out", recursive=True)
     assert [job.source for job in plan.jobs] == [Path("photos/a.jpg")]
     assert plan.unreadable == {Path("photos/locked"): "cannot be read: Permission denied"}
